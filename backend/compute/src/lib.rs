@@ -1,0 +1,1 @@
+//! Owns metadata shards and serves meta over QUIC; reclaims dead extents.

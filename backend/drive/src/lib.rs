@@ -1,0 +1,1 @@
+//! One device: records in, records out; and the service that serves it.

@@ -1,0 +1,1 @@
+//! A metadata shard's log and its local index; the cluster store.

@@ -1,0 +1,1 @@
+//! Cluster map, membership, health, filesystems; cluster formation.

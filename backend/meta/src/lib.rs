@@ -1,0 +1,1 @@
+//! Pure: inodes, dentries, extents and sessions as operations on a transaction.

@@ -1,0 +1,3 @@
+//! Runs a container of drive, compute and management processes from a JSON file.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The filesystem as a library: lookups, reads, writes and caches.

@@ -1,0 +1,1 @@
+//! Translates the kernel's requests to core.

@@ -1,0 +1,3 @@
+//! The command `weft-gateway`: the NFS gateway over core.
+
+fn main() {}

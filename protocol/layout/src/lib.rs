@@ -1,0 +1,1 @@
+//! Pure: file range to extent to stripe to shard; erasure coding; placement.

@@ -1,0 +1,1 @@
+//! QUIC transport: mutual TLS, connection pool, RPC with deadlines and cancellation.

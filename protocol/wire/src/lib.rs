@@ -1,0 +1,1 @@
+//! Messages between frontends and backend: numbered fields, versions, golden bytes.

@@ -1,0 +1,1 @@
+//! Pure: the key hierarchy, sealing of blocks and rows, wrapping.

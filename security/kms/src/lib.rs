@@ -1,0 +1,1 @@
+//! Key management services that wrap the keys of a cluster.

@@ -1,0 +1,1 @@
+//! Holds the house against its plan: arrows between crates, sizes of rooms, words left behind.
