@@ -66,8 +66,8 @@ impl fmt::Debug for ExtentId {
     }
 }
 
-/// A shard's place in its stripe: `0..N` are data, `N..N+M` are parity. Also the slot of the placement group
-/// whose drive holds it.
+/// A shard's place in its stripe: `0..N` are data, `N..N+M` are parity; of a mirrored extent, the number of the
+/// copy, `0..=M`. Which member of the placement group holds it depends on the extent's number as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode)]
 #[cbor(transparent)]
 pub struct ShardIndex(#[n(0)] u8);
