@@ -1,0 +1,18 @@
+//! Operations on a filesystem's metadata: what a client asks and what its owner answers.
+
+mod attributes;
+mod error;
+mod map;
+mod name;
+mod op;
+mod reply;
+
+pub use attributes::{AttributeChanges, Attributes, Caller, FileKind, TimeChange};
+pub use error::MetaError;
+pub use map::{ENTRIES_MAX, KeyGrant, MapEntry, NewExtent};
+pub use name::{NAME_BYTES_MAX, Name, NameError};
+pub use op::{
+    Commit, ListDirectory, MakeNode, MetaOp, NewNode, ReadMap, Rename, RenameMode, SYMLINK_BYTES_MAX,
+    SetXattr, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode,
+};
+pub use reply::{DirectoryEntry, DirectoryPage, MapPage, MetaReply, Opened, Removed, Space};

@@ -1,0 +1,315 @@
+//! The operations.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use weft_types::{Inode, Timestamp};
+
+use super::{AttributeChanges, Name, NewExtent};
+
+/// Longest target of a symbolic link in bytes (Linux `PATH_MAX` less its NUL).
+pub const SYMLINK_BYTES_MAX: usize = 4095;
+/// Longest name of an extended attribute in bytes (Linux `XATTR_NAME_MAX`).
+pub const XATTR_NAME_BYTES_MAX: usize = 255;
+/// Longest value of an extended attribute in bytes (Linux `XATTR_SIZE_MAX`).
+pub const XATTR_VALUE_BYTES_MAX: usize = 65_536;
+
+/// One operation. Its number is never reused; an owner that does not know a number refuses the call as malformed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum MetaOp {
+    /// The attributes of an inode. Answers [`Attributes`](super::MetaReply::Attributes).
+    #[n(0)]
+    GetAttributes {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+    },
+    /// The inode behind a name. Answers [`Attributes`](super::MetaReply::Attributes).
+    #[n(1)]
+    Lookup {
+        /// The directory.
+        #[n(0)]
+        parent: Inode,
+        /// The name in it; absent asks for the directory's own parent (`..`).
+        #[n(1)]
+        name: Option<Name>,
+    },
+    /// Changes attributes, among them the length. Answers [`Attributes`](super::MetaReply::Attributes).
+    #[n(2)]
+    SetAttributes {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+        /// What to change.
+        #[n(1)]
+        changes: AttributeChanges,
+    },
+    /// Makes a file, directory, symbolic link or special file. Answers [`Opened`](super::MetaReply::Opened) for a
+    /// regular file, else [`Attributes`](super::MetaReply::Attributes).
+    #[n(3)]
+    MakeNode(#[n(0)] MakeNode),
+    /// Removes a name that is not a directory's. Answers [`Removed`](super::MetaReply::Removed).
+    #[n(4)]
+    Unlink {
+        /// The directory.
+        #[n(0)]
+        parent: Inode,
+        /// The name in it.
+        #[n(1)]
+        name: Name,
+    },
+    /// Removes an empty directory. Answers [`Removed`](super::MetaReply::Removed).
+    #[n(5)]
+    RemoveDirectory {
+        /// The directory that holds it.
+        #[n(0)]
+        parent: Inode,
+        /// Its name there.
+        #[n(1)]
+        name: Name,
+    },
+    /// Gives an inode another name. Answers [`Attributes`](super::MetaReply::Attributes).
+    #[n(6)]
+    Link {
+        /// Which inode; not a directory.
+        #[n(0)]
+        inode: Inode,
+        /// The directory of the new name.
+        #[n(1)]
+        parent: Inode,
+        /// The new name.
+        #[n(2)]
+        name: Name,
+    },
+    /// Moves a name. Answers [`Renamed`](super::MetaReply::Renamed).
+    #[n(7)]
+    Rename(#[n(0)] Rename),
+    /// The target of a symbolic link. Answers [`Target`](super::MetaReply::Target).
+    #[n(8)]
+    ReadLink {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+    },
+    /// A page of a directory. Answers [`Directory`](super::MetaReply::Directory).
+    #[n(9)]
+    ListDirectory(#[n(0)] ListDirectory),
+    /// The value of an extended attribute. Answers [`Value`](super::MetaReply::Value).
+    #[n(10)]
+    GetXattr {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+        /// The attribute's name with its namespace, such as `user.color`.
+        #[n(1)]
+        name: ByteVec,
+    },
+    /// The names of an inode's extended attributes. Answers [`Names`](super::MetaReply::Names).
+    #[n(11)]
+    ListXattrs {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+    },
+    /// Sets an extended attribute. Answers [`Done`](super::MetaReply::Done).
+    #[n(12)]
+    SetXattr(#[n(0)] SetXattr),
+    /// Removes an extended attribute. Answers [`Done`](super::MetaReply::Done).
+    #[n(13)]
+    RemoveXattr {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+        /// The attribute's name.
+        #[n(1)]
+        name: ByteVec,
+    },
+    /// Attributes and data key of a regular file. Answers [`Opened`](super::MetaReply::Opened).
+    #[n(14)]
+    Open {
+        /// Which inode.
+        #[n(0)]
+        inode: Inode,
+    },
+    /// A page of a file's extent map, and the keys that it names. Answers [`Map`](super::MetaReply::Map).
+    #[n(15)]
+    ReadMap(#[n(0)] ReadMap),
+    /// Puts new extents into a file's map. Answers [`Attributes`](super::MetaReply::Attributes).
+    #[n(16)]
+    Commit(#[n(0)] Commit),
+    /// The session no longer holds these unlinked inodes open: collect them. Answers [`Done`](super::MetaReply::Done).
+    #[n(17)]
+    Reap {
+        /// Inodes whose removal was answered with `orphaned`. Others are ignored.
+        #[n(0)]
+        inodes: Vec<Inode>,
+    },
+    /// Room and inodes of the filesystem. Answers [`Space`](super::MetaReply::Space).
+    #[n(18)]
+    GetSpace,
+}
+
+/// Makes an inode and its first name.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct MakeNode {
+    /// The directory.
+    #[n(0)]
+    pub parent: Inode,
+    /// The name in it.
+    #[n(1)]
+    pub name: Name,
+    /// What to make.
+    #[n(2)]
+    pub node: NewNode,
+    /// Permission bits, the caller's umask already applied: `0..=0o7777`.
+    #[n(3)]
+    pub mode: u16,
+}
+
+/// What to make.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum NewNode {
+    /// A regular file.
+    #[n(0)]
+    File,
+    /// A directory.
+    #[n(1)]
+    Directory,
+    /// A symbolic link.
+    #[n(2)]
+    Symlink {
+        /// What it points to: 1 to [`SYMLINK_BYTES_MAX`] bytes, none of them NUL.
+        #[n(0)]
+        target: ByteVec,
+    },
+    /// A FIFO.
+    #[n(3)]
+    Fifo,
+    /// A socket.
+    #[n(4)]
+    Socket,
+    /// A character device with this number.
+    #[n(5)]
+    CharDevice(#[n(0)] u32),
+    /// A block device with this number.
+    #[n(6)]
+    BlockDevice(#[n(0)] u32),
+}
+
+/// What to do when the new name exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RenameMode {
+    /// Replace it (POSIX `rename`).
+    #[n(0)]
+    Replace,
+    /// Refuse (Linux `RENAME_NOREPLACE`).
+    #[n(1)]
+    NoReplace,
+    /// Exchange the two; the new name must exist (Linux `RENAME_EXCHANGE`).
+    #[n(2)]
+    Exchange,
+}
+
+/// Moves a name.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Rename {
+    /// The directory it is in.
+    #[n(0)]
+    pub parent: Inode,
+    /// The name.
+    #[n(1)]
+    pub name: Name,
+    /// The directory it goes to.
+    #[n(2)]
+    pub new_parent: Inode,
+    /// Its name there.
+    #[n(3)]
+    pub new_name: Name,
+    /// What to do when that name exists.
+    #[n(4)]
+    pub mode: RenameMode,
+}
+
+/// Lists a directory in the order of its cookies.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ListDirectory {
+    /// The directory.
+    #[n(0)]
+    pub inode: Inode,
+    /// List what comes after this cookie; 0 starts. `.` and `..` are the frontend's to add: cookies from the
+    /// owner are greater than 2.
+    #[n(1)]
+    pub after: u64,
+    /// At most this many entries; the owner may answer fewer.
+    #[n(2)]
+    pub limit: u32,
+    /// Whether to answer each entry's attributes.
+    #[n(3)]
+    pub with_attributes: bool,
+}
+
+/// Whether an extended attribute may or must exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum XattrMode {
+    /// Create or replace.
+    #[n(0)]
+    Any,
+    /// It must not exist (`XATTR_CREATE`).
+    #[n(1)]
+    Create,
+    /// It must exist (`XATTR_REPLACE`).
+    #[n(2)]
+    Replace,
+}
+
+/// Sets an extended attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SetXattr {
+    /// Which inode.
+    #[n(0)]
+    pub inode: Inode,
+    /// The attribute's name with its namespace: 1 to [`XATTR_NAME_BYTES_MAX`] bytes, none of them NUL.
+    #[n(1)]
+    pub name: ByteVec,
+    /// Its value: at most [`XATTR_VALUE_BYTES_MAX`] bytes.
+    #[n(2)]
+    pub value: ByteVec,
+    /// Whether it may or must exist.
+    #[n(3)]
+    pub mode: XattrMode,
+}
+
+/// Asks for a page of a file's extent map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ReadMap {
+    /// Which file.
+    #[n(0)]
+    pub inode: Inode,
+    /// The first entry answered is the one that covers this offset, or the next after it.
+    #[n(1)]
+    pub from: u64,
+    /// Entries that start at or beyond this offset are not answered.
+    #[n(2)]
+    pub until: u64,
+    /// At most this many entries; the owner may answer fewer.
+    #[n(3)]
+    pub limit: u32,
+}
+
+/// Puts sealed extents into a file's map; they replace whatever was there. All or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Commit {
+    /// Which file.
+    #[n(0)]
+    pub inode: Inode,
+    /// The extents, not overlapping each other; at most [`ENTRIES_MAX`](super::ENTRIES_MAX).
+    #[n(1)]
+    pub extents: Vec<NewExtent>,
+    /// The file is at least this long now: a commit never shortens.
+    #[n(2)]
+    pub size_min: u64,
+    /// When the newest of these bytes was written, unless the modification time was set explicitly since.
+    #[n(3)]
+    pub modified: Option<Timestamp>,
+}

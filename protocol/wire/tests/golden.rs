@@ -1,0 +1,210 @@
+//! The bytes of messages, written down: a change of any of them is a change of the protocol.
+//!
+//! A new optional field at the end of a message leaves the old bytes decodable; anything else needs a new
+//! protocol version.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use proptest::prelude::*;
+use weft_layout::{Geometry, Protection};
+use weft_types::{
+    ByteCount, DataKeyId, Digest, DriveId, Epoch, ExtentId, ExtentSeq, FileOffset, FilesystemId, Generation,
+    GroupId, Incarnation, Inode, NodeId, SessionId, ShardIndex, SlotId, SlotSeq, Timestamp,
+};
+use weft_wire::compute::{Meta, OpenRefusal, OpenSession, SessionHolder};
+use weft_wire::drive::{GetRefusal, GetShard, PutShard, ShardHeader, ShardKey};
+use weft_wire::management::{DriveReport, Heartbeat, NodeReport};
+use weft_wire::meta::{
+    Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply, Name, NewExtent,
+    NewNode, Opened, Rename, RenameMode,
+};
+use weft_wire::{Features, Hello, KeyBytes};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[track_caller]
+fn golden<T>(value: &T, expected: &str)
+where
+    T: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + std::fmt::Debug,
+{
+    let bytes = minicbor::to_vec(value).expect("encodes");
+    assert_eq!(hex(&bytes), expected, "{value:?}");
+    assert_eq!(&minicbor::decode::<T>(&bytes).expect("decodes"), value);
+}
+
+fn extent() -> ExtentId {
+    ExtentId { session: SessionId::from_bytes([0x5e; 16]), seq: ExtentSeq::new(9) }
+}
+
+fn geometry() -> Geometry {
+    let protection: Protection = "4+2".parse().expect("4+2 is a protection");
+    Geometry::new(protection, weft_types::ByteCount::new(10_000)).expect("10000 bytes are an extent")
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).expect("a name")
+}
+
+fn attributes() -> Attributes {
+    let at = |seconds| Timestamp { seconds, nanos: 1 };
+    Attributes {
+        inode: Inode::new(2),
+        generation: Generation::new(1),
+        kind: FileKind::File,
+        mode: 0o644,
+        links: 1,
+        uid: 1000,
+        gid: 1000,
+        device: 0,
+        size: 5,
+        allocated: ByteCount::new(5),
+        accessed: at(1),
+        modified: at(-2),
+        changed: at(3),
+        created: at(4),
+        change: 6,
+    }
+}
+
+#[test]
+fn golden_hello() {
+    golden(&Hello::ours("0.1.0", 5), include_str!("golden/hello.hex").trim());
+    assert_eq!(minicbor::to_vec(Features::OURS).expect("encodes"), [0x01]);
+}
+
+#[test]
+fn golden_drive_calls() {
+    let key = ShardKey { extent: extent(), index: ShardIndex::new(3) };
+    let header = ShardHeader {
+        key,
+        filesystem: FilesystemId::from_bytes([0xf5; 16]),
+        geometry: geometry(),
+        group: GroupId::new(7),
+        group_epoch: Epoch::new(1),
+        digests: vec![Digest([0xd1; 32]); 2],
+    };
+    golden(&PutShard { header }, include_str!("golden/put-shard.hex").trim());
+    golden(&GetShard { key, start: 4160, len: 4160 }, include_str!("golden/get-shard.hex").trim());
+    golden(&GetRefusal::Damaged, "01");
+}
+
+#[test]
+fn golden_session_calls() {
+    let holder =
+        SessionHolder { host: "h".to_owned(), boot: "b".to_owned(), pid: 77, mount: "/m".to_owned() };
+    let open = OpenSession {
+        filesystem: "default".to_owned(),
+        read_only: false,
+        holder: holder.clone(),
+        replaces: Some(SessionId::from_bytes([1; 16])),
+    };
+    golden(&open, include_str!("golden/open-session.hex").trim());
+    let busy = OpenRefusal::Busy { session: SessionId::from_bytes([2; 16]), holder, expires_ms: 9000 };
+    golden(&busy, include_str!("golden/open-refusal.hex").trim());
+}
+
+#[test]
+fn golden_meta_calls() {
+    let meta = |op| Meta {
+        filesystem: FilesystemId::from_bytes([0xf5; 16]),
+        session: SessionId::from_bytes([0x5e; 16]),
+        slot: SlotId::new(1),
+        seq: SlotSeq::new(2),
+        caller: Caller { uid: 3, gid: 4 },
+        op,
+    };
+    let node = NewNode::Symlink { target: ByteVec::from(b"to".to_vec()) };
+    let make = MakeNode { parent: Inode::ROOT, name: name("n"), node, mode: 0o777 };
+    golden(&meta(MetaOp::MakeNode(make)), include_str!("golden/make-node.hex").trim());
+    let rename = Rename {
+        parent: Inode::ROOT,
+        name: name("a"),
+        new_parent: Inode::new(2),
+        new_name: name("b"),
+        mode: RenameMode::Exchange,
+    };
+    golden(&meta(MetaOp::Rename(rename)), include_str!("golden/rename.hex").trim());
+    let new = NewExtent {
+        offset: FileOffset::new(4096),
+        extent: extent(),
+        geometry: geometry(),
+        group: GroupId::new(7),
+        group_epoch: Epoch::new(1),
+        key: DataKeyId::new(8),
+    };
+    let commit = Commit { inode: Inode::new(2), extents: vec![new], size_min: 14_096, modified: None };
+    golden(&meta(MetaOp::Commit(commit)), include_str!("golden/commit.hex").trim());
+}
+
+#[test]
+fn golden_meta_answers() {
+    let key = KeyGrant { id: DataKeyId::new(8), key: KeyBytes::new([0xce; 32]) };
+    let opened = MetaReply::Opened(Opened { attributes: attributes(), key });
+    golden(&opened, include_str!("golden/opened.hex").trim());
+    golden(&MetaError::NoSpace, "08");
+}
+
+#[test]
+fn golden_heartbeat() {
+    let report = DriveReport {
+        drive: DriveId::from_bytes([0xdd; 16]),
+        incarnation: Incarnation::new(1),
+        capacity: ByteCount::new(1 << 30),
+        used: ByteCount::new(4160),
+        shards: 1,
+        damaged: 0,
+        puts: 1,
+        gets: 2,
+        warning: None,
+    };
+    let heartbeat = Heartbeat {
+        node: NodeId::from_bytes([0x0d; 16]),
+        container: "drive0".to_owned(),
+        pid: 77,
+        started: Timestamp { seconds: 1, nanos: 2 },
+        report: NodeReport::Drive(report),
+    };
+    golden(&heartbeat, include_str!("golden/heartbeat.hex").trim());
+}
+
+#[test]
+fn a_field_from_a_later_version_is_skipped() {
+    // GetShard has fields 0 to 2; a later peer sends a fourth.
+    let mut bytes = minicbor::to_vec(GetShard {
+        key: ShardKey { extent: extent(), index: ShardIndex::new(3) },
+        start: 0,
+        len: 1,
+    })
+    .expect("encodes");
+    assert_eq!(bytes[0], 0x83, "an array of three fields");
+    bytes[0] = 0x84;
+    bytes.extend_from_slice(&[0x65, b'l', b'a', b't', b'e', b'r']);
+    assert_eq!(minicbor::decode::<GetShard>(&bytes).expect("decodes").len, 1);
+}
+
+#[test]
+fn an_operation_from_a_later_version_is_refused() {
+    // [99, [..]]: an operation number that no version has given.
+    assert!(minicbor::decode::<MetaOp>(&[0x82, 0x18, 99, 0x80]).is_err());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = minicbor::decode::<Meta>(&bytes);
+        let _ = minicbor::decode::<MetaReply>(&bytes);
+        let _ = minicbor::decode::<PutShard>(&bytes);
+        let _ = minicbor::decode::<Heartbeat>(&bytes);
+        let _ = minicbor::decode::<weft_layout::ClusterMap>(&bytes);
+    }
+
+    /// A length that the message does not have room for must fail before anything is allocated for it.
+    #[test]
+    fn a_lying_length_is_refused(len in 1_000_000_u32..) {
+        let mut bytes = vec![0x81, 0x9a];
+        bytes.extend_from_slice(&len.to_be_bytes());
+        prop_assert!(minicbor::decode::<weft_wire::drive::ShardsListed>(&bytes).is_err());
+    }
+}
