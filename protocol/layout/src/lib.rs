@@ -7,6 +7,7 @@
 mod code;
 mod geometry;
 mod protection;
+mod map;
 
 pub use code::{Codec, CodecError};
 pub use geometry::{
@@ -14,3 +15,4 @@ pub use geometry::{
     SLOT_BYTES, TAG_BYTES,
 };
 pub use protection::{Protection, ProtectionError};
+pub use map::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup};

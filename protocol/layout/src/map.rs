@@ -1,0 +1,127 @@
+//! The cluster map: which drives there are, and which of them form placement groups.
+
+use minicbor::{Decode, Encode};
+use weft_types::{ByteCount, ClusterId, DriveId, Epoch, GroupId, Incarnation, MapVersion, NodeId};
+
+use crate::Protection;
+
+/// Whether a drive serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DriveState {
+    /// Heard of within the detection time.
+    #[n(0)]
+    Up,
+    /// Silent for longer than the detection time; its data counts as missing, not as lost.
+    #[n(1)]
+    Down,
+}
+
+/// One drive.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct DriveEntry {
+    /// Its id.
+    #[n(0)]
+    pub id: DriveId,
+    /// The node that its certificate names.
+    #[n(1)]
+    pub node: NodeId,
+    /// How often it was blank.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// The container it runs in, which people know it by.
+    #[n(3)]
+    pub name: String,
+    /// Where it serves: an IP address and a port.
+    #[n(4)]
+    pub address: String,
+    /// What it shares its fate with; drives of one domain may go together.
+    #[n(5)]
+    pub failure_domain: String,
+    /// What its shards can occupy.
+    #[n(6)]
+    pub capacity: ByteCount,
+    /// Whether it serves.
+    #[n(7)]
+    pub state: DriveState,
+}
+
+/// A list of drives in order: slot `i` of every stripe of the group lies on drive `i`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PlacementGroup {
+    /// Its id.
+    #[n(0)]
+    pub id: GroupId,
+    /// The version of its membership.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// Its N+M drives.
+    #[n(2)]
+    pub members: Vec<DriveId>,
+    /// Earlier memberships, the newest first, for as long as a shard may still be where they say.
+    #[n(3)]
+    pub history: Vec<Membership>,
+}
+
+/// A membership that a group had.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Membership {
+    /// Its version.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// Its N+M drives.
+    #[n(1)]
+    pub members: Vec<DriveId>,
+}
+
+/// A process that serves, other than a drive.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NodeEntry {
+    /// Its id.
+    #[n(0)]
+    pub node: NodeId,
+    /// The container it runs in.
+    #[n(1)]
+    pub name: String,
+    /// Where it serves: an IP address and a port.
+    #[n(2)]
+    pub address: String,
+}
+
+/// What every process must agree on to find data.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ClusterMap {
+    /// The cluster.
+    #[n(0)]
+    pub cluster: ClusterId,
+    /// Every change makes the next version.
+    #[n(1)]
+    pub version: MapVersion,
+    /// How stripes are protected.
+    #[n(2)]
+    pub protection: Protection,
+    /// All drives, by id.
+    #[n(3)]
+    pub drives: Vec<DriveEntry>,
+    /// All placement groups, by id.
+    #[n(4)]
+    pub groups: Vec<PlacementGroup>,
+    /// The compute processes.
+    #[n(5)]
+    pub computes: Vec<NodeEntry>,
+    /// The management process.
+    #[n(6)]
+    pub management: NodeEntry,
+}
+
+impl ClusterMap {
+    /// The drive of this id.
+    pub fn drive(&self, id: DriveId) -> Option<&DriveEntry> {
+        self.drives.iter().find(|drive| drive.id == id)
+    }
+
+    /// The placement group of this id.
+    pub fn group(&self, id: GroupId) -> Option<&PlacementGroup> {
+        self.groups.iter().find(|group| group.id == id)
+    }
+}
