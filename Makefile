@@ -1,0 +1,62 @@
+# make up       a whole encrypted cluster on this host, mounted   (DIR=..., MOUNT=..., ARGS="--drives 9 ...")
+# make test     everything that CI checks                         (make test-long: what takes longer)
+# make install  the three binaries, completions and man pages     (PREFIX=/usr/local, DESTDIR=)
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+DIR ?= weft-data
+MOUNT ?=
+ARGS ?=
+
+RELEASE := target/release
+BINARIES := weft weftd weft-gateway
+BUILD_PACKAGES := gcc libc6-dev
+TEST_PACKAGES := $(BUILD_PACKAGES) rsync git attr acl tcpdump procps util-linux
+
+.PHONY: up down build test test-long check install uninstall build-packages test-packages clean
+
+up: build
+	$(RELEASE)/weft up --dir "$(DIR)" $(if $(MOUNT),--mount "$(MOUNT)") $(ARGS)
+
+down:
+	$(RELEASE)/weft down --dir "$(DIR)" $(ARGS)
+
+build: build-packages
+	cargo build --release --locked $(foreach binary,$(BINARIES),--bin $(binary))
+
+build-packages:
+	@.ci/packages $(BUILD_PACKAGES)
+
+test-packages:
+	@.ci/packages $(TEST_PACKAGES)
+
+# Formatting and lints first: they fail fastest.
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+test: test-packages check
+	cargo build --workspace --bins --locked
+	cargo test --workspace --locked --no-fail-fast --exclude weft-e2e
+	cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
+
+test-long: test-packages
+	cargo build --workspace --bins --locked
+	WEFT_TEST_LONG=1 cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
+
+install: build
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 0755 $(foreach binary,$(BINARIES),$(RELEASE)/$(binary)) "$(DESTDIR)$(PREFIX)/bin"
+	$(RELEASE)/weft resources completions --to "$(DESTDIR)$(PREFIX)/share"
+	$(RELEASE)/weft resources man --to "$(DESTDIR)$(PREFIX)/share/man/man1"
+
+uninstall:
+	rm -f $(foreach binary,$(BINARIES),"$(DESTDIR)$(PREFIX)/bin/$(binary)")
+	rm -f "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/weft"
+	rm -f "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_weft"
+	rm -f "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/weft.fish"
+	rm -f "$(DESTDIR)$(PREFIX)"/share/man/man1/weft.1 "$(DESTDIR)$(PREFIX)"/share/man/man1/weft-*.1
+
+clean:
+	cargo clean
