@@ -8,6 +8,7 @@ mod counter;
 mod extent;
 mod identity;
 mod inode;
+mod name_hash;
 mod units;
 
 pub use counter::{
@@ -17,4 +18,5 @@ pub use counter::{
 pub use extent::{Digest, ExtentId, ExtentSeq, ShardIndex};
 pub use identity::{ClusterId, DriveId, FilesystemId, NodeId, ParseIdError, Role, SessionId};
 pub use inode::Inode;
+pub use name_hash::NameHash;
 pub use units::{BLOCK_BYTES, ByteCount, FileOffset, Timestamp};
