@@ -3,16 +3,21 @@
 //! - [`Protection`]: how many data and parity shards an extent is cut into.
 //! - [`Geometry`]: where every block of an extent lies, in which shard and at which bytes of it.
 //! - [`Codec`]: parity from data, and any column of a lost shard from the same column of N others.
+//! - [`ClusterMap`], [`place`]: which drives hold the shards, and how that changes with the drives' health.
 
 mod code;
 mod geometry;
+mod placement;
 mod protection;
-mod map;
 
 pub use code::{Codec, CodecError};
 pub use geometry::{
     BlockLocation, Column, Form, Geometry, GeometryError, GroupSlot, MAX_EXTENT_BYTES, Run, Runs, SLOT_ALIGN,
     SLOT_BYTES, TAG_BYTES,
 };
+pub use placement::{
+    ClusterMap, DriveEntry, DriveState, EarlierMembers, GROUPS_PER_DRIVE, MAX_COMPUTES, MAX_DRIVES,
+    MAX_EARLIER_MEMBERS, MAX_GROUPS, MAX_TEXT_BYTES, MapError, Move, MoveReason, NodeEntry, PlaceError,
+    Placement, PlacementGroup, hot_spare_domains, net_capacity, place,
+};
 pub use protection::{Protection, ProtectionError};
-pub use map::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup};
