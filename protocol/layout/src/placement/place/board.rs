@@ -45,6 +45,13 @@ impl Candidate {
     }
 }
 
+/// What a group has where a drive is; the less the better.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Crowd {
+    in_domain: usize,
+    on_drive: usize,
+}
+
 /// Who sits where. Drives are numbered in the order of their ids, groups and slots in theirs; members that cannot
 /// stay are left out from the start.
 pub(super) struct Board<'a> {
@@ -135,42 +142,57 @@ impl<'a> Board<'a> {
 
     /// Whether the drive held the slot before, so that shards of it may be there still.
     fn returns(&self, group: usize, slot: usize, drive: usize) -> bool {
-        let id = self.candidates[drive].id;
-        self.groups[group].history.iter().any(|earlier| earlier.members.get(slot) == Some(&id))
+        let id = Some(&self.candidates[drive].id);
+        self.groups[group].history.iter().any(|earlier| earlier.members.get(slot) == id)
     }
 
     fn tie(&self, group: usize, drive: usize) -> u64 {
         tie_break(self.groups[group].id, self.candidates[drive].id)
     }
 
+    /// How many slots of a group every drive holds, and how many its failure domain holds.
+    fn crowds(&self, group: usize) -> Vec<Crowd> {
+        let mut crowds = vec![Crowd::default(); self.candidates.len()];
+        let mut domains = vec![0; self.candidates.len()];
+        for drive in self.slots[group].iter().flatten() {
+            crowds[*drive].on_drive += 1;
+            domains[self.candidates[*drive].domain] += 1;
+        }
+        for (crowd, candidate) in crowds.iter_mut().zip(&self.candidates) {
+            crowd.in_domain = domains[candidate.domain];
+        }
+        crowds
+    }
+
+    /// Who held a slot before, so that shards of it may be there still.
+    fn earlier(&self, group: usize, slot: usize) -> BTreeSet<DriveId> {
+        self.groups[group].history.iter().filter_map(|earlier| earlier.members.get(slot).copied()).collect()
+    }
+
     fn best_for(&self, group: usize, slot: usize) -> Option<usize> {
-        let key = |drive: usize| {
-            let crowd = self.in_domain(group, self.candidates[drive].domain);
-            (crowd, self.on_drive(group, drive), !self.returns(group, slot, drive))
-        };
-        (0..self.candidates.len()).min_by(|a, b| {
-            key(*a)
-                .cmp(&key(*b))
-                .then_with(|| self.candidates[*a].by_claim(&self.candidates[*b]))
-                .then_with(|| self.tie(group, *a).cmp(&self.tie(group, *b)))
-        })
+        let (crowds, earlier) = (self.crowds(group), self.earlier(group, slot));
+        let key = |drive: usize| (crowds[drive], !earlier.contains(&self.candidates[drive].id));
+        (0..self.candidates.len())
+            .min_by(|a, b| key(*a).cmp(&key(*b)).then_with(|| self.by_claim(group, *a, *b)))
     }
 
     fn best_spread(&self, group: usize) -> Option<(usize, usize)> {
-        let crowd = |drive: usize| self.in_domain(group, self.candidates[drive].domain);
+        let crowds = self.crowds(group);
         let members =
             self.slots[group].iter().enumerate().filter_map(|(slot, drive)| Some((slot, (*drive)?)));
-        let most = members.clone().map(|(_, drive)| crowd(drive)).max()?;
-        let targets: Vec<_> = (0..self.candidates.len()).filter(|drive| crowd(*drive) + 2 <= most).collect();
-        let crowded = members.filter(|(_, drive)| crowd(*drive) == most).map(|(slot, _)| slot);
+        let most = members.clone().map(|(_, drive)| crowds[drive].in_domain).max()?;
+        let targets = (0..self.candidates.len()).filter(|drive| crowds[*drive].in_domain + 2 <= most);
+        let targets: Vec<_> = targets.collect();
+        let crowded = members.filter(|(_, drive)| crowds[*drive].in_domain == most).map(|(slot, _)| slot);
         let pairs = crowded.flat_map(|slot| targets.iter().map(move |drive| (slot, *drive)));
-        pairs.min_by(|a, b| {
-            let key = |(slot, drive): (usize, usize)| (crowd(drive), !self.returns(group, slot, drive));
-            key(*a)
-                .cmp(&key(*b))
-                .then_with(|| self.candidates[a.1].by_claim(&self.candidates[b.1]))
-                .then_with(|| self.tie(group, a.1).cmp(&self.tie(group, b.1)))
-        })
+        let key = |(slot, drive): (usize, usize)| (crowds[drive], !self.returns(group, slot, drive));
+        pairs.min_by(|a, b| key(*a).cmp(&key(*b)).then_with(|| self.by_claim(group, a.1, b.1)))
+    }
+
+    /// Compares two drives' claims to a slot of a group; equals by a fixed shuffle.
+    fn by_claim(&self, group: usize, a: usize, b: usize) -> Ordering {
+        let claim = self.candidates[a].by_claim(&self.candidates[b]);
+        claim.then_with(|| self.tie(group, a).cmp(&self.tie(group, b)))
     }
 
     fn best_balance(&self) -> Option<(usize, usize, usize)> {

@@ -315,3 +315,20 @@ fn a_reader_finds_present_and_earlier_holders() {
         assert!(new.holder(moved.protection, shard, seq).is_some_and(|now| now != moved.drives[0].id));
     }
 }
+
+#[test]
+fn a_vacant_slot_goes_to_a_drive_that_held_it_before() {
+    let mut map = form(&fixture::equal("4+2", 10));
+    let members = map.groups[7].members.clone();
+    let at = |id| map.drives.iter().position(|drive| drive.id == id).expect("in the map");
+    let down = at(members[2]);
+    map.groups[7].epoch = Epoch::new(2);
+    let others: Vec<_> = map.drives.iter().map(|drive| drive.id).filter(|id| !members.contains(id)).collect();
+    for earlier in others {
+        let mut list = members.clone();
+        list[2] = earlier;
+        map.groups[7].history = vec![EarlierMembers { epoch: Epoch::new(1), members: list }];
+        let placed = place(&with_state(&map, down, DriveState::Down)).expect("nine domains").map;
+        assert_eq!(placed.groups[7].members[2], earlier);
+    }
+}
