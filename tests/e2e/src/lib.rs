@@ -1,1 +1,11 @@
-//! End-to-end tests: real processes, a real mount.
+//! What the end-to-end tests stand on: a cluster of real processes with a real mount, tidied away afterwards.
+
+mod cluster;
+mod command;
+mod condition;
+mod tree;
+
+pub use cluster::{Cluster, ClusterOptions, Container};
+pub use command::{Outcome, program, run, weft_binary, weftd_binary};
+pub use condition::wait_until;
+pub use tree::{SourceTree, TreeSize, compare, copy_tree};

@@ -1,0 +1,100 @@
+//! Damage on devices: repaired from the stripe and counted, or EIO; never wrong bytes.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use weft_e2e::{Cluster, SourceTree, TreeSize, compare, copy_tree};
+
+const BLOCK: u64 = 4096;
+
+/// Flips one byte in every `step`-th block of a container's device, from block `from` on; returns how many.
+fn flip(cluster: &Cluster, container: &str, from: u64, step: usize) -> u64 {
+    let drives = cluster.json(&["drive", "list"]);
+    let row =
+        drives.as_array().expect("an array").iter().find(|d| d["container"] == container).expect("a drive");
+    let path = row["path"].as_str().expect("a path").to_owned();
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the device opens");
+    let blocks = file.metadata().expect("stat").len() / BLOCK;
+    let allocated = allocated_blocks(&file, blocks);
+    let mut flipped = 0;
+    for block in (from..blocks).step_by(step).filter(|block| allocated(*block)) {
+        let at = block * BLOCK + (block * 7919) % BLOCK;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("read");
+        file.write_all_at(&[byte[0] ^ 0x10], at).expect("write");
+        flipped += 1;
+    }
+    file.sync_all().expect("sync");
+    flipped
+}
+
+/// Whether a block of a sparse file has data: holes have nothing to damage, and filling them fills the host.
+fn allocated_blocks(file: &File, blocks: u64) -> impl Fn(u64) -> bool + use<> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < blocks * BLOCK {
+        let Ok(data) = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) else { break };
+        let hole = rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(data)).expect("a hole follows");
+        ranges.push(data / BLOCK..hole.div_ceil(BLOCK));
+        at = hole;
+    }
+    move |block| ranges.iter().any(|range| range.contains(&block))
+}
+
+#[test]
+fn one_byte_in_every_tenth_block_of_two_drives_is_repaired_and_counted() {
+    let cluster = Cluster::up();
+    let source = SourceTree::make(cluster.scratch(), TreeSize { files: 1500, bytes: 120_000_000 });
+    copy_tree(source.path(), &cluster.mount().join("tree")).success();
+    cluster.down();
+    let flipped = flip(&cluster, "drive1", 0, 10) + flip(&cluster, "drive4", 0, 10);
+    assert!(flipped > 1000, "{flipped} bytes flipped");
+    cluster.start().success();
+    cluster.forget_caches();
+    let outcome = compare(source.path(), &cluster.mount().join("tree")).success();
+    assert!(outcome.stdout.is_empty(), "differences:\n{}", outcome.stdout);
+    let status = cluster.json(&["status"]);
+    assert!(status["damaged"].as_u64().expect("a number") > 100, "{status}");
+    assert!(status["reconstructions"].as_u64().expect("a number") > 100, "{status}");
+}
+
+#[test]
+fn damage_under_a_running_cluster_is_repaired_too() {
+    let cluster = Cluster::up();
+    let content: Vec<u8> = (0..40_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let file = cluster.mount().join("f");
+    fs::write(&file, &content).expect("write");
+    File::open(&file).expect("open").sync_all().expect("fsync");
+    flip(&cluster, "drive0", 3, 10);
+    flip(&cluster, "drive5", 5, 10);
+    // A new mount has cached nothing.
+    cluster.kill("frontend0");
+    cluster.start().success();
+    assert!(fs::read(&file).expect("read") == content, "the content changed");
+}
+
+#[test]
+fn damage_beyond_repair_is_eio_never_wrong_bytes() {
+    let cluster = Cluster::up();
+    let content: Vec<u8> = (0..24_u32 << 20).map(|n| (n.wrapping_mul(2_246_822_519) >> 24) as u8).collect();
+    fs::write(cluster.mount().join("f"), &content).expect("write");
+    cluster.down();
+    for drive in ["drive0", "drive2", "drive3", "drive5"] {
+        flip(&cluster, drive, 0, 2);
+    }
+    let started = cluster.start();
+    assert!(started.code == 0 || started.stderr.contains("damaged"), "{started:?}");
+    let Ok(file) = File::open(cluster.mount().join("f")) else { return };
+    let mut errors = 0;
+    for (n, expected) in content.chunks(64 << 10).enumerate() {
+        let mut got = vec![0; expected.len()];
+        match file.read_exact_at(&mut got, (n * (64 << 10)) as u64) {
+            Ok(()) => assert!(got == expected, "wrong bytes in chunk {n}"),
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(5), "EIO, not {error}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 0, "damage of four drives cannot all be repaired");
+}
