@@ -7,6 +7,7 @@
 
 mod code;
 mod geometry;
+mod map;
 mod placement;
 mod protection;
 
@@ -15,9 +16,9 @@ pub use geometry::{
     BlockLocation, Column, Form, Geometry, GeometryError, GroupSlot, MAX_EXTENT_BYTES, Run, Runs, SLOT_ALIGN,
     SLOT_BYTES, TAG_BYTES,
 };
+pub use map::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup};
 pub use placement::{
-    ClusterMap, DriveEntry, DriveState, EarlierMembers, GROUPS_PER_DRIVE, MAX_COMPUTES, MAX_DRIVES,
-    MAX_EARLIER_MEMBERS, MAX_GROUPS, MAX_TEXT_BYTES, MapError, Move, MoveReason, NodeEntry, PlaceError,
-    Placement, PlacementGroup, hot_spare_domains, net_capacity, place,
+    GROUPS_PER_DRIVE, MAX_COMPUTES, MAX_DRIVES, MAX_GROUPS, MAX_HISTORY, MAX_TEXT_BYTES, MapError, Move,
+    MoveReason, PlaceError, Placement, hot_spare_domains, net_capacity, place,
 };
 pub use protection::{Protection, ProtectionError};

@@ -15,6 +15,26 @@ pub enum DriveState {
     /// Silent for longer than the detection time; its data counts as missing, not as lost.
     #[n(1)]
     Down,
+    /// It serves reads while its shards are copied away; it takes no new ones.
+    #[n(2)]
+    Draining,
+}
+
+impl DriveState {
+    /// The word for output.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl std::fmt::Display for DriveState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 /// One drive.
@@ -46,7 +66,8 @@ pub struct DriveEntry {
     pub state: DriveState,
 }
 
-/// A list of drives in order: slot `i` of every stripe of the group lies on drive `i`.
+/// A list of drives in order: member `i` holds group slot `i`. Which shard of an extent that is, depends on the
+/// extent's number: see [`Protection::group_slot`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct PlacementGroup {
     /// Its id.
@@ -89,6 +110,8 @@ pub struct NodeEntry {
 }
 
 /// What every process must agree on to find data.
+///
+/// Decoding checks the form alone: call [`validate`](Self::validate) on what came from a network or a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ClusterMap {
     /// The cluster.

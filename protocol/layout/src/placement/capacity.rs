@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_types::ByteCount;
 
-use super::{ClusterMap, DriveState};
-use crate::Protection;
+use crate::{ClusterMap, DriveState, Protection};
 
 /// Failure domains whose room is kept free, so that lost shards can be built again at once: one up to six domains,
 /// two beyond. It is reserved capacity, not idle drives.

@@ -2,12 +2,13 @@
 
 use weft_types::{ByteCount, ClusterId, DriveId, Incarnation, MapVersion, NodeId};
 
-use super::{ClusterMap, DriveEntry, DriveState, NodeEntry};
+use crate::{ClusterMap, DriveEntry, DriveState, NodeEntry};
 
 /// Drive number `n`, in failure domain `domain`.
 pub(super) fn drive(n: u8, domain: u8, capacity: u64) -> DriveEntry {
     DriveEntry {
         id: DriveId::from_bytes([n; 16]),
+        node: NodeId::from_bytes([n ^ 0x80; 16]),
         incarnation: Incarnation::new(1),
         name: format!("drives{n}"),
         address: format!("127.0.0.1:{}", 7000 + u16::from(n)),
@@ -20,7 +21,7 @@ pub(super) fn drive(n: u8, domain: u8, capacity: u64) -> DriveEntry {
 /// A node that serves no data.
 pub(super) fn node(n: u8) -> NodeEntry {
     NodeEntry {
-        id: NodeId::from_bytes([n; 16]),
+        node: NodeId::from_bytes([n; 16]),
         name: format!("node{n}"),
         address: format!("[::1]:{}", 8000 + u16::from(n)),
     }

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use weft_types::{DriveId, Epoch, GroupId};
 
-use super::{
-    ClusterMap, DriveState, EarlierMembers, MAX_EARLIER_MEMBERS, MAX_GROUPS, MapError, PlacementGroup,
-};
-use crate::{GroupSlot, Protection};
+use super::{MAX_GROUPS, MAX_HISTORY, MapError};
+use crate::{ClusterMap, DriveState, GroupSlot, Membership, PlacementGroup, Protection};
 
 mod board;
 
@@ -115,7 +113,7 @@ pub enum PlaceError {
         healthy: usize,
     },
     /// A group has changed too often without any of its earlier lists proven empty.
-    #[error("placement group {0} has {MAX_EARLIER_MEMBERS} earlier member lists that are not proven empty")]
+    #[error("placement group {0} has {MAX_HISTORY} earlier member lists that are not proven empty")]
     HistoryFull(GroupId),
 }
 
@@ -190,7 +188,7 @@ fn changed(map: &ClusterMap, board: &Board<'_>) -> Result<Placement, PlaceError>
         if members == group.members {
             continue;
         }
-        if group.history.len() >= MAX_EARLIER_MEMBERS {
+        if group.history.len() >= MAX_HISTORY {
             return Err(PlaceError::HistoryFull(group.id));
         }
         let slots = (0..).zip(group.members.iter().zip(&members));
@@ -199,7 +197,7 @@ fn changed(map: &ClusterMap, board: &Board<'_>) -> Result<Placement, PlaceError>
             moves.push(Move { group: group.id, slot: GroupSlot::new(slot), from: *from, to: *to, reason });
         }
         let earlier = std::mem::replace(&mut group.members, members);
-        group.history.push(EarlierMembers { epoch: group.epoch, members: earlier });
+        group.history.insert(0, Membership { epoch: group.epoch, members: earlier });
         group.epoch = group.epoch.next();
     }
     if !moves.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_types::{DriveId, GroupId};
 
-use super::{ClusterMap, PlacementGroup};
+use crate::{ClusterMap, PlacementGroup};
 
 /// The most drives of a map.
 pub const MAX_DRIVES: usize = 1024;
@@ -13,7 +13,7 @@ pub const MAX_GROUPS: usize = 8192;
 /// The most compute nodes of a map.
 pub const MAX_COMPUTES: usize = 1024;
 /// The most earlier lists a group may wait to prove empty.
-pub const MAX_EARLIER_MEMBERS: usize = 1024;
+pub const MAX_HISTORY: usize = 1024;
 /// The most bytes of a name, an address or a failure domain.
 pub const MAX_TEXT_BYTES: usize = 255;
 
@@ -62,7 +62,7 @@ pub enum MapError {
         /// N+M.
         width: u8,
     },
-    /// Earlier lists do not stand in ascending order of epochs below the group's own.
+    /// Earlier lists do not stand in descending order of epochs below the group's own.
     #[error("cluster map: earlier members of placement group {0} are out of order")]
     HistoryOrder(GroupId),
     /// A counter stands at its end, so that no change could follow.
@@ -141,18 +141,18 @@ impl ClusterMap {
     fn validate_nodes(&self) -> Result<(), MapError> {
         let mut ids = BTreeSet::new();
         for node in self.computes.iter().chain([&self.management]) {
-            let owner = || format!("node {}", node.id.short());
+            let owner = || format!("node {}", node.node.short());
             text("name", &node.name, owner)?;
             address(&node.address, owner)?;
-            if !ids.insert(node.id) {
-                return Err(MapError::Duplicate(format!("node {}", node.id)));
+            if !ids.insert(node.node) {
+                return Err(MapError::Duplicate(format!("node {}", node.node)));
             }
         }
         Ok(())
     }
 
     fn validate_group(&self, group: &PlacementGroup) -> Result<(), MapError> {
-        bound("earlier member lists", group.history.len(), MAX_EARLIER_MEMBERS)?;
+        bound("earlier member lists", group.history.len(), MAX_HISTORY)?;
         if group.epoch.get() == u64::MAX {
             return Err(MapError::Exhausted);
         }
@@ -161,8 +161,8 @@ impl ClusterMap {
         if let Some(members) = earlier.chain([group.members.len()]).find(|len| *len != usize::from(width)) {
             return Err(MapError::GroupWidth { group: group.id, members, width });
         }
-        let epochs = group.history.iter().map(|earlier| earlier.epoch).chain([group.epoch]);
-        if !epochs.is_sorted_by(|a, b| a < b) {
+        let epochs = [group.epoch].into_iter().chain(group.history.iter().map(|earlier| earlier.epoch));
+        if !epochs.is_sorted_by(|a, b| a > b) {
             return Err(MapError::HistoryOrder(group.id));
         }
         Ok(())

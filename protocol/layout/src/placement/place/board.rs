@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_types::{DriveId, GroupId};
 
 use super::{MoveReason, Reasons, eviction};
-use crate::Protection;
-use crate::placement::{DriveEntry, DriveState, PlacementGroup};
+use crate::{DriveEntry, DriveState, PlacementGroup, Protection};
 
 /// A drive that may take shards.
 struct Candidate {

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::placement::{DriveEntry, fixture};
+use crate::DriveEntry;
+use crate::placement::fixture;
 use crate::protection::tests::any_protection;
 
 fn form(map: &ClusterMap) -> ClusterMap {
@@ -187,8 +188,8 @@ fn check(before: &ClusterMap, placed: &Placement) -> Result<(), TestCaseError> {
             prop_assert_eq!(old, new);
         } else {
             prop_assert_eq!(new.epoch, old.epoch.next());
-            let last = EarlierMembers { epoch: old.epoch, members: old.members.clone() };
-            prop_assert_eq!(&new.history, &[&old.history[..], &[last]].concat());
+            let last = Membership { epoch: old.epoch, members: old.members.clone() };
+            prop_assert_eq!(&new.history, &[&[last], &old.history[..]].concat());
         }
     }
     prop_assert!(moves.next().is_none());
@@ -296,7 +297,7 @@ fn a_history_that_only_grows_comes_to_an_end() {
     let members = map.groups[0].members.clone();
     map.groups[0].epoch = Epoch::new(5000);
     map.groups[0].history =
-        (0..1024).map(|n| EarlierMembers { epoch: Epoch::new(n), members: members.clone() }).collect();
+        (0..1024).rev().map(|n| Membership { epoch: Epoch::new(n), members: members.clone() }).collect();
     let member = map.drives.iter().position(|drive| drive.id == members[0]).expect("in the map");
     let error = place(&with_state(&map, member, DriveState::Down)).expect_err("no room for another list");
     assert_eq!(error, PlaceError::HistoryFull(GroupId::new(0)));
@@ -327,7 +328,7 @@ fn a_vacant_slot_goes_to_a_drive_that_held_it_before() {
     for earlier in others {
         let mut list = members.clone();
         list[2] = earlier;
-        map.groups[7].history = vec![EarlierMembers { epoch: Epoch::new(1), members: list }];
+        map.groups[7].history = vec![Membership { epoch: Epoch::new(1), members: list }];
         let placed = place(&with_state(&map, down, DriveState::Down)).expect("nine domains").map;
         assert_eq!(placed.groups[7].members[2], earlier);
     }

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use weft_types::{Epoch, MapVersion};
 
 use super::*;
-use crate::placement::{EarlierMembers, fixture, place};
+use crate::Membership;
+use crate::placement::{fixture, place};
 
 fn formed() -> ClusterMap {
     place(&fixture::equal("4+2", 7)).expect("seven domains").map
@@ -21,7 +22,7 @@ fn a_map_survives_its_wire_form() {
     let mut map = formed();
     let members = map.groups[3].members.iter().rev().copied().collect();
     map.groups[3].epoch = Epoch::new(9);
-    map.groups[3].history.push(EarlierMembers { epoch: Epoch::new(2), members });
+    map.groups[3].history.push(Membership { epoch: Epoch::new(2), members });
     let wire = minicbor::to_vec(&map).expect("encodes");
     assert_eq!(minicbor::decode::<ClusterMap>(&wire).expect("decodes"), map);
     for len in 0..wire.len() {
@@ -70,7 +71,7 @@ fn fields_out_of_bounds_are_refused() {
 fn ids_stand_for_one_thing() {
     let drive = |map: &mut ClusterMap| map.drives[1].id = map.drives[0].id;
     assert!(matches!(broken(drive), MapError::Duplicate(_)));
-    assert!(matches!(broken(|map| map.management.id = map.computes[0].id), MapError::Duplicate(_)));
+    assert!(matches!(broken(|map| map.management.node = map.computes[0].node), MapError::Duplicate(_)));
     assert_eq!(broken(|map| map.groups.swap(0, 1)), MapError::GroupOrder(GroupId::new(0)));
     assert_eq!(broken(|map| map.groups[4].id = GroupId::new(3)), MapError::GroupOrder(GroupId::new(3)));
 }
@@ -81,7 +82,7 @@ fn groups_have_a_full_list_over_enough_domains() {
     let error = broken(|map| map.groups[0].members.truncate(5));
     assert_eq!(error, MapError::GroupWidth { group, members: 5, width: 6 });
     let earlier =
-        |epoch, members: &[DriveId]| EarlierMembers { epoch: Epoch::new(epoch), members: members.to_vec() };
+        |epoch, members: &[DriveId]| Membership { epoch: Epoch::new(epoch), members: members.to_vec() };
     let error = broken(|map| map.groups[0].history.push(earlier(0, &[])));
     assert_eq!(error, MapError::GroupWidth { group, members: 0, width: 6 });
     let error = broken(|map| {
