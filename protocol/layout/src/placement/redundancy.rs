@@ -9,10 +9,14 @@ use crate::{ClusterMap, DriveState, PlacementGroup, Protection};
 impl PlacementGroup {
     /// The present holder of a shard of extent `seq`; `None` for an index that the protection does not have.
     pub fn holder(&self, protection: Protection, shard: ShardIndex, seq: ExtentSeq) -> Option<DriveId> {
+        if shard.to_byte() >= protection.width() {
+            return None;
+        }
         self.members.get(protection.group_slot(shard, seq).get()).copied()
     }
 
-    /// Earlier holders of a shard of extent `seq`, latest first, for a reader that misses it at the present one.
+    /// Earlier holders of a shard of extent `seq`, latest first, for a reader that misses it at the present one. A
+    /// drive may stand there twice, be the present one again, or have left the map.
     pub fn earlier_holders(
         &self,
         protection: Protection,

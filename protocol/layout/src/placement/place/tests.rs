@@ -309,6 +309,7 @@ fn a_reader_finds_present_and_earlier_holders() {
     let moved = place(&with_state(&formed, 0, DriveState::Down)).expect("six domains").map;
     let (old, new) = formed.groups.iter().zip(&moved.groups).find(|(a, b)| a != b).expect("a change");
     let seq = weft_types::ExtentSeq::new(8);
+    assert_eq!(new.holder(moved.protection, weft_types::ShardIndex::new(6), seq), None);
     let shards: BTreeSet<_> = (0..6).map(weft_types::ShardIndex::new).collect();
     for shard in shards {
         let before = old.holder(formed.protection, shard, seq).expect("a shard");
