@@ -1,1 +1,19 @@
 //! One device: records in, records out; and the service that serves it.
+//!
+//! A [`Store`] keeps shards of extents on a [`Device`] as a log of checksummed records; a [`Reader`] gives back
+//! verified bytes beside it. Neither knows a network or an async runtime.
+
+mod device;
+mod ledger;
+mod reader;
+mod record;
+mod scan;
+mod segment;
+mod store;
+mod superblock;
+
+pub use device::{Device, Fault, FileDevice, MemoryDevice, OpenDeviceError};
+pub use reader::{Damage, ReadError, Reader, Usage};
+pub use segment::MIN_DEVICE_BYTES;
+pub use store::{DeleteError, DeviceFailed, FormatError, FormatOptions, OpenError, PutError, Store, Stored};
+pub use superblock::{DriveIdentity, FORMAT_VERSION, HeaderSalt, SuperblockError};

@@ -1,0 +1,152 @@
+//! A device in memory, with switches for what goes wrong with real ones.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::Device;
+
+/// What a [`MemoryDevice`] does wrong from now on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every write fails, as on a full host.
+    Writes,
+    /// Every flush fails.
+    Flushes,
+    /// Every read fails.
+    Reads,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What a reader sees.
+    bytes: Vec<u8>,
+    /// What outlasts a loss of power.
+    durable: Vec<u8>,
+    /// Ranges written since the last flush, in order.
+    dirty: Vec<Range<usize>>,
+    fault: Fault,
+    flushes: u64,
+}
+
+/// A device for tests: it forgets what was not flushed when told to, fails when told to, and can be damaged.
+#[derive(Debug, Default)]
+pub struct MemoryDevice {
+    state: Mutex<State>,
+}
+
+impl MemoryDevice {
+    /// A device of `size` zeroes.
+    pub fn new(size: usize) -> Self {
+        Self::from_bytes(vec![0; size])
+    }
+
+    /// A device that holds these bytes, all durable.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        let durable = bytes.clone();
+        Self { state: Mutex::new(State { bytes, durable, ..State::default() }) }
+    }
+
+    /// What a reader sees.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    /// What is left after a loss of power, had each write since the last flush been kept or lost as `keeps`
+    /// says, which is asked for every 512 bytes of every such write in order.
+    pub fn after_power_loss(&self, mut keeps: impl FnMut() -> bool) -> Vec<u8> {
+        let state = self.lock();
+        let mut left = state.durable.clone();
+        for range in &state.dirty {
+            for start in range.clone().step_by(512) {
+                let end = (start + 512).min(range.end);
+                if keeps() {
+                    left[start..end].copy_from_slice(&state.bytes[start..end]);
+                }
+            }
+        }
+        left
+    }
+
+    /// Changes bytes as decay would, durably.
+    pub fn damage(&self, offset: usize, damage: impl Fn(&mut [u8]), len: usize) {
+        let mut state = self.lock();
+        let end = (offset + len).min(state.bytes.len());
+        damage(&mut state.bytes[offset..end]);
+        let now = state.bytes[offset..end].to_vec();
+        state.durable[offset..end].copy_from_slice(&now);
+    }
+
+    /// From now on this goes wrong.
+    pub fn set_fault(&self, fault: Fault) {
+        self.lock().fault = fault;
+    }
+
+    /// Flushes so far.
+    pub fn flushes(&self) -> u64 {
+        self.lock().flushes
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn slice(&self, offset: u64, len: usize) -> io::Result<Range<usize>> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let end = start.checked_add(len).filter(|end| *end <= self.bytes.len());
+        Ok(start..end.ok_or(io::ErrorKind::UnexpectedEof)?)
+    }
+
+    fn check(&self, fault: Fault, kind: io::ErrorKind) -> io::Result<()> {
+        if self.fault == fault { Err(kind.into()) } else { Ok(()) }
+    }
+}
+
+impl Device for MemoryDevice {
+    fn size(&self) -> u64 {
+        self.lock().bytes.len() as u64
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.lock();
+        state.check(Fault::Reads, io::ErrorKind::Other)?;
+        let range = state.slice(offset, buf.len())?;
+        buf.copy_from_slice(&state.bytes[range]);
+        Ok(())
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Fault::Writes, io::ErrorKind::StorageFull)?;
+        let range = state.slice(offset, bytes.len())?;
+        state.bytes[range.clone()].copy_from_slice(bytes);
+        state.dirty.push(range);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Fault::Flushes, io::ErrorKind::Other)?;
+        let State { bytes, durable, dirty, flushes, .. } = &mut *state;
+        for range in dirty.drain(..) {
+            durable[range.clone()].copy_from_slice(&bytes[range]);
+        }
+        *flushes += 1;
+        Ok(())
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        let mut state = self.lock();
+        state.check(Fault::Writes, io::ErrorKind::StorageFull)?;
+        let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let range = state.slice(range.start, len)?;
+        state.bytes[range.clone()].fill(0);
+        state.dirty.push(range);
+        Ok(())
+    }
+}
