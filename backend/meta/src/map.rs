@@ -1,0 +1,140 @@
+//! A file's map: runs of file bytes that are in extents. Runs never overlap; what is in none reads as zeroes.
+
+use core::ops::Range;
+
+use weft_types::{Inode, Timestamp};
+use weft_wire::meta::MetaError;
+
+use crate::row::{MapRow, RowKey, range};
+use crate::transaction::{scan, store};
+use crate::{Transaction, extents};
+
+/// Runs that are read at a time.
+const PAGE: usize = 256;
+
+/// A run: its row and the end that its key has.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) end: u64,
+    pub(crate) row: MapRow,
+}
+
+impl Run {
+    /// The first byte in the file.
+    pub(crate) fn start(&self) -> Result<u64, MetaError> {
+        self.end.checked_sub(self.row.len.into()).ok_or(MetaError::Damaged)
+    }
+
+    /// The part of it that is in a range of the file, if any is.
+    fn within(&self, part: Range<u64>) -> Result<Option<Self>, MetaError> {
+        let start = self.start()?;
+        let (from, until) = (part.start.max(start), part.end.min(self.end));
+        if from >= until {
+            return Ok(None);
+        }
+        // Both are within the run, whose length is 32 bits.
+        let len = u32::try_from(until - from).map_err(|_| MetaError::Damaged)?;
+        let skipped = u32::try_from(from - start).map_err(|_| MetaError::Damaged)?;
+        let extent_offset = self.row.extent_offset.checked_add(skipped).ok_or(MetaError::Damaged)?;
+        Ok(Some(Self { end: until, row: MapRow { len, extent_offset, ..self.row.clone() } }))
+    }
+}
+
+/// What was taken out of a map.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cleared {
+    /// Runs that were removed or became shorter.
+    pub(crate) runs: usize,
+    /// File bytes that were in a run and are in none now.
+    pub(crate) bytes: u64,
+}
+
+/// At most `limit` runs that end behind `offset`, in the order of the file.
+pub(crate) fn runs_behind(
+    tx: &dyn Transaction,
+    inode: Inode,
+    offset: u64,
+    limit: usize,
+) -> Result<Vec<Run>, MetaError> {
+    let rows = scan(tx, &range::map_behind(inode, offset), limit)?;
+    rows.into_iter()
+        .map(|(key, row)| match key {
+            RowKey::MapEntry { end, .. } => Ok(Run { end, row }),
+            _ => Err(MetaError::Damaged),
+        })
+        .collect()
+}
+
+/// Puts a run where the map has none. Its extent already counts it.
+pub(crate) fn insert(tx: &mut dyn Transaction, inode: Inode, run: &Run) {
+    store(tx, RowKey::MapEntry { inode, end: run.end }, &run.row);
+}
+
+/// Takes a range of the file out of its map: runs within go, runs across an edge keep what is outside.
+pub(crate) fn clear(
+    tx: &mut dyn Transaction,
+    now: Timestamp,
+    inode: Inode,
+    part: Range<u64>,
+) -> Result<Cleared, MetaError> {
+    let mut cleared = Cleared::default();
+    let mut from = part.start;
+    loop {
+        let page = runs_behind(tx, inode, from, PAGE)?;
+        for run in &page {
+            if run.start()? >= part.end {
+                return Ok(cleared);
+            }
+            cleared.runs += 1;
+            cleared.bytes += cut(tx, now, inode, run, &part)?;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => from = last.end,
+            _ => return Ok(cleared),
+        }
+    }
+}
+
+/// Cuts a range out of a run that overlaps it; answers how many bytes went.
+fn cut(
+    tx: &mut dyn Transaction,
+    now: Timestamp,
+    inode: Inode,
+    run: &Run,
+    part: &Range<u64>,
+) -> Result<u64, MetaError> {
+    let before = run.within(0..part.start)?;
+    let behind = run.within(part.end..u64::MAX)?;
+    let kept = [&before, &behind].into_iter().flatten().map(|run| u64::from(run.row.len)).sum::<u64>();
+    if behind.is_none() {
+        tx.delete(RowKey::MapEntry { inode, end: run.end });
+    }
+    match (&before, &behind) {
+        (None, None) => extents::release(tx, now, run.row.extent)?,
+        (Some(_), Some(_)) => extents::hold(tx, run.row.extent)?,
+        _ => {}
+    }
+    for rest in [&before, &behind].into_iter().flatten() {
+        insert(tx, inode, rest);
+    }
+    Ok(u64::from(run.row.len) - kept)
+}
+
+/// Removes at most `limit` of the runs that end behind `offset`, none of which starts before it. Fewer than
+/// `limit` were the last ones.
+pub(crate) fn drop_behind(
+    tx: &mut dyn Transaction,
+    now: Timestamp,
+    inode: Inode,
+    offset: u64,
+    limit: usize,
+) -> Result<Cleared, MetaError> {
+    let mut cleared = Cleared::default();
+    for run in runs_behind(tx, inode, offset, limit)? {
+        tx.delete(RowKey::MapEntry { inode, end: run.end });
+        extents::release(tx, now, run.row.extent)?;
+        cleared.runs += 1;
+        cleared.bytes += u64::from(run.row.len);
+    }
+    Ok(cleared)
+}

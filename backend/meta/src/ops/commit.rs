@@ -1,0 +1,115 @@
+//! `Commit`: sealed extents become part of a file.
+
+use std::collections::BTreeSet;
+
+use weft_types::DataKeyId;
+use weft_wire::meta::{Commit, ENTRIES_MAX, MetaError, MetaReply, NewExtent};
+
+use super::set_attributes::{checked_time, grow};
+use crate::counters::remapped;
+use crate::map::{self, Run};
+use crate::row::{ExtentRow, MapRow};
+use crate::{Context, Transaction, counters, extents, inodes, limits};
+
+pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Result<MetaReply, MetaError> {
+    let file = inodes::file(tx, op.inode)?;
+    check(tx, cx, op, file.key.ok_or(MetaError::Damaged)?)?;
+    grow(tx, cx, op.inode, op.size_min)?;
+    let mut file = inodes::file(tx, op.inode)?;
+    let (mut more, mut less, mut replaced) = (0, 0, 0);
+    for extent in &op.extents {
+        let bytes = place(tx, cx, op, extent, file.attributes.size)?;
+        more += bytes.mapped;
+        less += bytes.replaced.bytes;
+        replaced += bytes.replaced.runs;
+        if op.extents.len() > 1 && replaced > limits::REPLACED_RUNS_MAX {
+            return Err(MetaError::Invalid);
+        }
+    }
+    counters::update(tx, |counters| counters.remap(more, less))?;
+    let attributes = &mut file.attributes;
+    attributes.allocated = remapped(attributes.allocated, more, less)?;
+    if let Some(modified) = op.modified {
+        attributes.modified = checked_time(modified)?;
+    }
+    inodes::save_changed(tx, &mut file, cx.now);
+    Ok(MetaReply::Attributes(file.attributes))
+}
+
+/// Whether these extents may be put into this file.
+fn check(tx: &dyn Transaction, cx: &Context<'_>, op: &Commit, key: DataKeyId) -> Result<(), MetaError> {
+    if op.extents.len() > ENTRIES_MAX {
+        return Err(MetaError::Invalid);
+    }
+    if op.size_min > limits::FILE_BYTES_MAX {
+        return Err(MetaError::FileTooLarge);
+    }
+    let mut ids = BTreeSet::new();
+    let mut ranges = Vec::with_capacity(op.extents.len());
+    for extent in &op.extents {
+        ranges.push((extent.offset.get(), end_of(extent)?));
+        check_extent(tx, cx, extent)?;
+        if !ids.insert(extent.extent) || extent.key != key {
+            return Err(MetaError::Invalid);
+        }
+    }
+    ranges.sort_unstable();
+    let overlap = ranges.windows(2).any(|pair| pair[0].1 > pair[1].0);
+    if overlap { Err(MetaError::Invalid) } else { Ok(()) }
+}
+
+/// Whether the extent is this session's, new, and written to a membership of its group that still counts.
+fn check_extent(tx: &dyn Transaction, cx: &Context<'_>, extent: &NewExtent) -> Result<(), MetaError> {
+    let current = cx.groups.floor(extent.group).is_some_and(|floor| extent.group_epoch >= floor);
+    let own = extent.extent.session == cx.session;
+    if own && current && !extents::exists(tx, extent.extent)? {
+        Ok(())
+    } else {
+        Err(MetaError::ForeignExtent)
+    }
+}
+
+/// The first byte behind an extent.
+fn end_of(extent: &NewExtent) -> Result<u64, MetaError> {
+    let end = extent.offset.get().checked_add(extent.geometry.plaintext_bytes().get());
+    end.filter(|end| *end <= limits::FILE_BYTES_MAX).ok_or(MetaError::FileTooLarge)
+}
+
+/// What an extent did to the map.
+struct Placed {
+    /// File bytes that are in it.
+    mapped: u64,
+    /// What it replaced.
+    replaced: map::Cleared,
+}
+
+/// Puts an extent into the map. What lies beyond the file's length was cut off while it was on its way; an extent
+/// wholly beyond is dead from the start.
+fn place(
+    tx: &mut dyn Transaction,
+    cx: &Context<'_>,
+    op: &Commit,
+    extent: &NewExtent,
+    size: u64,
+) -> Result<Placed, MetaError> {
+    let start = extent.offset.get();
+    let end = end_of(extent)?.min(size);
+    let mapped = end.saturating_sub(start);
+    let row = ExtentRow {
+        geometry: extent.geometry,
+        group: extent.group,
+        group_epoch: extent.group_epoch,
+        references: u64::from(mapped > 0),
+        died: None,
+    };
+    extents::make(tx, cx.now, extent.extent, &row)?;
+    if mapped == 0 {
+        return Ok(Placed { mapped, replaced: map::Cleared::default() });
+    }
+    let replaced = map::clear(tx, cx.now, op.inode, start..end)?;
+    // An extent's bytes are fewer than 2^32.
+    let len = u32::try_from(mapped).map_err(|_| MetaError::Invalid)?;
+    let row = MapRow { len, extent: extent.extent, extent_offset: 0, key: extent.key };
+    map::insert(tx, op.inode, &Run { end, row });
+    Ok(Placed { mapped, replaced })
+}

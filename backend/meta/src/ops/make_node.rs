@@ -1,0 +1,123 @@
+//! `MakeNode`: a new inode and its first name.
+
+use minicbor::bytes::ByteVec;
+use weft_types::{ByteCount, Timestamp};
+use weft_wire::meta::{
+    Attributes, FileKind, MakeNode, MetaError, MetaReply, NewNode, Opened, SYMLINK_BYTES_MAX,
+};
+
+use super::set_attributes::{MODE_BITS, SET_GROUP_ID};
+use crate::row::{InodeRow, NamedInode, RowKey, SymlinkRow};
+use crate::transaction::store;
+use crate::{Context, Transaction, counters, data_keys, dentries, inodes, limits};
+
+/// What a new inode starts with.
+pub(crate) struct NewInode {
+    pub(crate) kind: FileKind,
+    pub(crate) mode: u16,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) device: u32,
+    /// Absent for what the type has.
+    pub(crate) size: Option<u64>,
+}
+
+pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &MakeNode) -> Result<MetaReply, MetaError> {
+    let directory = inodes::living_directory(tx, op.parent)?;
+    if dentries::find(tx, cx, op.parent, &op.name)?.is_some() {
+        return Err(MetaError::Exists);
+    }
+    let new = describe(cx, op, &directory)?;
+    if new.kind == FileKind::Directory {
+        inodes::check_subdirectories(&directory)?;
+    }
+    let mut row = make_inode(tx, cx.now, &new)?;
+    let inode = row.attributes.inode;
+    let mut grant = None;
+    match &op.node {
+        NewNode::File => grant = Some(data_keys::make(tx, cx.keys)?),
+        NewNode::Directory => row.parent = Some(op.parent),
+        NewNode::Symlink { target } => {
+            store(tx, RowKey::Symlink(inode), &SymlinkRow { target: target.clone() });
+        }
+        _ => {}
+    }
+    row.key = grant.as_ref().map(|grant| grant.id);
+    inodes::save(tx, &row);
+    inodes::attach(tx, cx, op.parent, NamedInode { name: op.name.clone(), inode, kind: new.kind })?;
+    let attributes = row.attributes;
+    Ok(match grant {
+        Some(key) => MetaReply::Opened(Opened { attributes, key }),
+        None => MetaReply::Attributes(attributes),
+    })
+}
+
+/// Type, owner and mode of what is to be made. In a set-group-id directory the group is the directory's, and
+/// subdirectories are set-group-id as well.
+fn describe(cx: &Context<'_>, op: &MakeNode, directory: &InodeRow) -> Result<NewInode, MetaError> {
+    if op.mode & !MODE_BITS != 0 {
+        return Err(MetaError::Invalid);
+    }
+    let (kind, device) = match &op.node {
+        NewNode::File => (FileKind::File, 0),
+        NewNode::Directory => (FileKind::Directory, 0),
+        NewNode::Symlink { .. } => (FileKind::Symlink, 0),
+        NewNode::Fifo => (FileKind::Fifo, 0),
+        NewNode::Socket => (FileKind::Socket, 0),
+        NewNode::CharDevice(device) => (FileKind::CharDevice, *device),
+        NewNode::BlockDevice(device) => (FileKind::BlockDevice, *device),
+    };
+    let inherits = directory.attributes.mode & SET_GROUP_ID != 0;
+    let gid = if inherits { directory.attributes.gid } else { cx.caller.gid };
+    let mode = match kind {
+        FileKind::Symlink => 0o777,
+        FileKind::Directory if inherits => op.mode | SET_GROUP_ID,
+        _ => op.mode,
+    };
+    let size = match &op.node {
+        NewNode::Symlink { target } => Some(target_len(target)?),
+        _ => None,
+    };
+    Ok(NewInode { kind, mode, uid: cx.caller.uid, gid, device, size })
+}
+
+fn target_len(target: &ByteVec) -> Result<u64, MetaError> {
+    if target.len() > SYMLINK_BYTES_MAX {
+        return Err(MetaError::NameTooLong);
+    }
+    if target.is_empty() {
+        return Err(MetaError::NotFound);
+    }
+    if target.contains(&0) {
+        return Err(MetaError::Invalid);
+    }
+    Ok(target.len() as u64)
+}
+
+/// A new inode's row, not stored yet; its number is taken.
+pub(crate) fn make_inode(
+    tx: &mut dyn Transaction,
+    now: Timestamp,
+    new: &NewInode,
+) -> Result<InodeRow, MetaError> {
+    let (inode, generation) = counters::update(tx, |counters| counters.take_inode())?;
+    let directory = new.kind == FileKind::Directory;
+    let attributes = Attributes {
+        inode,
+        generation,
+        kind: new.kind,
+        mode: new.mode,
+        links: if directory { 2 } else { 1 },
+        uid: new.uid,
+        gid: new.gid,
+        device: new.device,
+        size: new.size.unwrap_or(if directory { limits::DIRECTORY_SIZE } else { 0 }),
+        allocated: ByteCount::new(0),
+        accessed: now,
+        modified: now,
+        changed: now,
+        created: now,
+        change: 1,
+    };
+    Ok(InodeRow { attributes, parent: None, key: None, entries: 0, xattr_name_bytes: 0, xattr_bytes: 0 })
+}

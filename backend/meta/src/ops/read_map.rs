@@ -1,0 +1,47 @@
+//! `ReadMap`: a page of a file's map, with the keys that it names.
+
+use std::collections::BTreeSet;
+
+use weft_types::FileOffset;
+use weft_wire::meta::{ENTRIES_MAX, MapEntry, MapPage, MetaError, MetaReply, ReadMap};
+
+use crate::map::{Run, runs_behind};
+use crate::{Context, Transaction, data_keys, extents, inodes};
+
+pub(crate) fn run(tx: &dyn Transaction, cx: &Context<'_>, op: &ReadMap) -> Result<MetaReply, MetaError> {
+    let file = inodes::file(tx, op.inode)?;
+    // Runs beyond the length wait to be removed.
+    let until = op.until.min(file.attributes.size);
+    let limit = (op.limit.max(1) as usize).min(ENTRIES_MAX);
+    let mut page = MapPage { entries: Vec::new(), end: true, keys: Vec::new() };
+    // One run more than fits tells whether the page is the last.
+    for run in runs_behind(tx, op.inode, op.from, limit + 1)? {
+        let start = run.start()?;
+        if start >= until {
+            break;
+        }
+        if page.entries.len() == limit {
+            page.end = false;
+            break;
+        }
+        page.entries.push(entry(tx, start, &run)?);
+    }
+    let keys: BTreeSet<_> = page.entries.iter().map(|entry| entry.key).collect();
+    for key in keys {
+        page.keys.push(data_keys::grant(tx, cx.keys, key)?);
+    }
+    Ok(MetaReply::Map(page))
+}
+
+fn entry(tx: &dyn Transaction, start: u64, run: &Run) -> Result<MapEntry, MetaError> {
+    let extent = extents::get(tx, run.row.extent)?;
+    Ok(MapEntry {
+        offset: FileOffset::new(start),
+        len: run.row.len,
+        extent: run.row.extent,
+        extent_offset: run.row.extent_offset,
+        geometry: extent.geometry,
+        group: extent.group,
+        key: run.row.key,
+    })
+}
