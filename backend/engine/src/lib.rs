@@ -1,1 +1,24 @@
 //! A metadata shard's log and its local index; the cluster store.
+//!
+//! - [`Log`]: batches of row changes, durable in order. [`FileLog`] keeps them in one directory of the host,
+//!   [`MemoryLog`] in memory for tests.
+//! - [`Index`]: the rows as they are after a position of the log. A cache: [`recover`] brings it up to the log's end.
+//! - [`StoreFile`]: the cluster store of an embedded cluster, one sealed file.
+//!
+//! Everything here blocks. Callers run it on threads of its own.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod directory;
+mod index;
+mod log;
+mod recovery;
+mod store;
+
+pub use index::{Index, IndexError, OpenIndexError, Row};
+pub use log::{
+    AppendError, BATCH_BYTES_MAX, Batch, Deposed, FileLog, FileLogOptions, Log, MemoryLog, OpenLogError,
+    ReadError, Room, RowChange, SealError, TrimError,
+};
+pub use recovery::{RecoverError, Recovered, recover};
+pub use store::{Generation, OpenedStore, StoreDamage, StoreError, StoreFile, StoreHeader};

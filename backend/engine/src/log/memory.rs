@@ -1,0 +1,151 @@
+//! The log in memory.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use weft_types::{Epoch, MetadataShard, Position};
+
+use super::{
+    AppendError, BATCH_BYTES_MAX, Batch, Deposed, Log, ReadError, Room, SealError, TrimError, check_order,
+};
+
+/// A log that lives as long as one of its clones: for tests of what stands on a log. Clones share the batches, so
+/// dropping one and going on with another is a crash and a restart.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryLog {
+    shard: MetadataShard,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: Vec<Batch>,
+    start: Position,
+    epoch: Epoch,
+    end: Position,
+    room: Option<Room>,
+    failing: bool,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(shard: MetadataShard) -> Self {
+        Self { shard, state: Arc::default() }
+    }
+
+    /// From now on there is this much room.
+    pub fn set_room(&self, room: Room) {
+        self.with(|state| state.room = Some(room));
+    }
+
+    /// From now on appends fail, or do not, as on a broken device.
+    pub fn set_failing(&self, failing: bool) {
+        self.with(|state| state.failing = failing);
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Log for MemoryLog {
+    fn shard(&self) -> MetadataShard {
+        self.shard
+    }
+
+    fn end(&self) -> Position {
+        self.with(|state| state.end)
+    }
+
+    fn start(&self) -> Position {
+        self.with(|state| state.start)
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.with(|state| state.epoch)
+    }
+
+    fn seal(&mut self, epoch: Epoch) -> Result<Position, SealError> {
+        self.with(|state| {
+            if epoch < state.epoch {
+                return Err(Deposed { epoch, by: state.epoch }.into());
+            }
+            state.epoch = epoch;
+            Ok(state.end)
+        })
+    }
+
+    fn room(&mut self, _: usize) -> io::Result<Room> {
+        Ok(self.with(|state| state.room.unwrap_or(Room::Ample)))
+    }
+
+    fn append(&mut self, batch: &Batch, from: Room) -> Result<Position, AppendError> {
+        self.with(|state| {
+            if batch.position == state.end && batch.position.epoch == state.epoch {
+                let same = state.batches.last() == Some(batch);
+                return if same { Ok(batch.position) } else { Err(AppendError::Conflict(batch.position)) };
+            }
+            check_order(batch.position, state.epoch, state.end)?;
+            let (bytes, max) = (batch.encoded_len(), BATCH_BYTES_MAX);
+            if bytes > max {
+                return Err(AppendError::TooLarge { bytes, max });
+            }
+            if state.failing {
+                return Err(AppendError::Device(io::Error::other("the device was told to fail")));
+            }
+            if state.room.is_some_and(|room| room < from) {
+                return Err(AppendError::NoSpace);
+            }
+            state.batches.push(batch.clone());
+            state.end = batch.position;
+            Ok(state.end)
+        })
+    }
+
+    fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {
+        self.with(|state| {
+            if after.seq < state.start.seq {
+                return Err(ReadError::Trimmed { after, start: state.start });
+            }
+            let met = after == state.start || state.batches.iter().any(|batch| batch.position == after);
+            if !met {
+                return Err(ReadError::NoSuchPosition(after));
+            }
+            let mut left = bytes;
+            let later = state.batches.iter().filter(|batch| batch.position.seq > after.seq);
+            let enough = later.enumerate().take_while(|(at, batch)| {
+                let len = batch.encoded_len();
+                let fits = *at == 0 || len <= left;
+                left = left.saturating_sub(len);
+                fits
+            });
+            Ok(enough.map(|(_, batch)| batch.clone()).collect())
+        })
+    }
+
+    fn trim(&mut self, up_to: Position) -> Result<(), TrimError> {
+        self.with(|state| {
+            if up_to.seq > state.end.seq {
+                return Err(TrimError::NoSuchPosition(up_to));
+            }
+            if up_to.seq > state.start.seq {
+                state.batches.retain(|batch| batch.position.seq > up_to.seq);
+                state.start = up_to;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_log() {
+        crate::conformance::log(|shard| {
+            let log = MemoryLog::new(shard);
+            move || log.clone()
+        });
+    }
+}
