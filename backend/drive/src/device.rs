@@ -1,5 +1,6 @@
 //! The seam to the medium: positional reads and writes, a flush, and holes.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ pub use memory::{Fault, MemoryDevice};
 
 /// Where a store keeps its bytes. Calls may come from several threads at once; a write and a read of the same
 /// bytes at the same time give some mixture, which checksums above tell.
-pub trait Device: Send + Sync + 'static {
+pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// Bytes, fixed while it is open.
     fn size(&self) -> u64;
 

@@ -1,19 +1,26 @@
 //! One device: records in, records out; and the service that serves it.
 //!
 //! A [`Store`] keeps shards of extents on a [`Device`] as a log of checksummed records; a [`Reader`] gives back
-//! verified bytes beside it. Neither knows a network or an async runtime.
+//! verified bytes beside it. Neither knows a network or an async runtime. A [`Drive`] is a store on threads of its
+//! own that makes many puts durable with one flush; a [`DriveProcess`] serves it over the network.
 
 mod device;
+mod drive;
 mod ledger;
+mod process;
 mod reader;
 mod record;
 mod scan;
 mod segment;
+mod service;
 mod store;
 mod superblock;
 
 pub use device::{Device, Fault, FileDevice, MemoryDevice, OpenDeviceError};
+pub use drive::{AnyDevice, Drive, DriveCounters, DriveError, DriveSettings, DriveThreads};
+pub use process::{DriveConfig, DriveProcess, NewDevice, StartError};
 pub use reader::{Damage, ReadError, Reader, Usage};
 pub use segment::MIN_DEVICE_BYTES;
+pub use service::router;
 pub use store::{DeleteError, DeviceFailed, FormatError, FormatOptions, OpenError, PutError, Store, Stored};
 pub use superblock::{DriveIdentity, FORMAT_VERSION, HeaderSalt, SuperblockError};

@@ -391,4 +391,4 @@ impl SegmentKind {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,14 +20,14 @@ type TestDevice = Arc<MemoryDevice>;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
-pub(super) const IDENTITY: DriveIdentity = DriveIdentity {
+pub(crate) const IDENTITY: DriveIdentity = DriveIdentity {
     cluster: ClusterId::from_bytes([1; 16]),
     drive: DriveId::from_bytes([2; 16]),
     incarnation: Incarnation::new(3),
 };
 
 /// A formatted device of this many segments of 64 KiB.
-fn device(segments: u64) -> TestDevice {
+pub(crate) fn device(segments: u64) -> TestDevice {
     let size = 8 * 4096 + segments * SEGMENT_BYTES + 4096;
     let device = Arc::new(MemoryDevice::new(usize::try_from(size).expect("small")));
     let salt = HeaderSalt([7; 32]);
@@ -40,13 +40,13 @@ fn open(device: &TestDevice) -> Store<TestDevice> {
     Store::open(device.clone(), IDENTITY).expect("opens")
 }
 
-fn key(seq: u64) -> ShardKey {
+pub(crate) fn key(seq: u64) -> ShardKey {
     let extent = ExtentId { session: SessionId::from_bytes([5; 16]), seq: ExtentSeq::new(seq) };
     ShardKey { extent, index: ShardIndex::new(0) }
 }
 
 /// Shard 0 of an extent of `len` bytes; another `version` has other bytes.
-fn shard(seq: u64, len: u32, version: u8) -> (ShardHeader, Bytes) {
+pub(crate) fn shard(seq: u64, len: u32, version: u8) -> (ShardHeader, Bytes) {
     let protection = Protection::new(4, 2).expect("offered");
     let geometry = Geometry::new(protection, ByteCount::new(len.into())).expect("in range");
     let key = key(seq);

@@ -1,0 +1,144 @@
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::*;
+use crate::device::{Fault, MemoryDevice};
+use crate::store::tests::{IDENTITY, device, key, shard};
+use crate::store::{DeviceFailed, Store};
+
+/// A device whose flushes tell that they began and wait until they may go on.
+#[derive(Debug)]
+struct Gated {
+    inner: Arc<MemoryDevice>,
+    began: Mutex<Sender<()>>,
+    may_go: Mutex<Receiver<()>>,
+}
+
+impl Device for Gated {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(buf, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.write_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let _ = threads::locked(&self.began).send(());
+        // Open for good once the test has dropped its end.
+        let _ = threads::locked(&self.may_go).recv();
+        self.inner.flush()
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        self.inner.punch(range)
+    }
+}
+
+fn start(device: AnyDevice, settings: DriveSettings) -> (Drive, DriveThreads) {
+    let store = Store::open(device, IDENTITY).expect("opens");
+    Drive::start(store, IDENTITY, settings).expect("starts")
+}
+
+#[tokio::test]
+async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
+    let (began, flush_began) = channel();
+    let (go, may_go) = channel();
+    let inner = device(16);
+    let gated = Gated { inner: inner.clone(), began: Mutex::new(began), may_go: Mutex::new(may_go) };
+    let before = inner.flushes();
+    let settings = DriveSettings { writes_waiting: 9, ..DriveSettings::default() };
+    let (drive, threads) = start(Arc::new(gated), settings);
+
+    let put = |seq| {
+        let (drive, (header, payload)) = (drive.clone(), shard(seq, 5000, 1));
+        tokio::spawn(async move { drive.put(header, payload).await })
+    };
+    let first = put(0);
+    tokio::task::yield_now().await;
+    flush_began.recv().expect("the first put is being flushed");
+    let group: Vec<_> = (1..10).map(put).collect();
+    let beyond = put(10);
+    let (_, stored) = shard(0, 5000, 1);
+    let read = drive.read(key(0), 0..100).await.expect("read beside the flush");
+    assert_eq!(read, stored.slice(..100));
+    assert!(matches!(beyond.await.expect("ran"), Err(DriveError::Overloaded)));
+    assert!(!first.is_finished(), "not durable yet");
+
+    drop(go);
+    assert_eq!(first.await.expect("ran").expect("stored"), Stored::Appended);
+    for put in group {
+        assert_eq!(put.await.expect("ran").expect("stored"), Stored::Appended);
+    }
+    assert_eq!(inner.flushes() - before, 2, "one for the first, one for all the others");
+    let counters = drive.counters();
+    assert_eq!((counters.puts, counters.gets, counters.overloaded), (10, 1, 1));
+    assert_eq!(drive.report().shards, 10);
+    threads.close();
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_success_when_the_flush_failed() {
+    let device = device(16);
+    let (drive, threads) = start(device.clone(), DriveSettings::default());
+    device.set_fault(Fault::Flushes);
+    let (header, payload) = shard(1, 100, 1);
+    let refused = drive.put(header.clone(), payload.clone()).await.expect_err("not durable");
+    assert!(matches!(refused, DriveError::Failed(PutError::Device(DeviceFailed::Earlier))));
+    device.set_fault(Fault::None);
+    let refused = drive.put(header, payload).await.expect_err("the device is not trusted any more");
+    assert!(matches!(refused, DriveError::Failed(PutError::Device(_))));
+    assert!(matches!(drive.delete(vec![key(1)]).await, Err(DriveError::Failed(DeleteError::Device(_)))));
+    let warning = drive.report().warning.expect("somebody should know");
+    assert!(warning.contains("device failed"), "{warning}");
+    assert_eq!(drive.counters().puts, 0);
+    threads.close();
+}
+
+#[tokio::test]
+async fn a_closed_drive_says_so_and_has_kept_everything() {
+    let device = device(16);
+    let (drive, threads) = start(device.clone(), DriveSettings::default());
+    let (header, payload) = shard(1, 100, 1);
+    drive.put(header.clone(), payload.clone()).await.expect("stored");
+    assert_eq!(drive.delete(vec![key(1), key(2)]).await.expect("deleted"), 1);
+    assert_eq!(drive.put(header.clone(), payload.clone()).await.expect("again"), Stored::Appended);
+    assert!(matches!(drive.read(key(2), 0..1).await, Err(DriveError::Failed(ReadError::Absent))));
+    assert_eq!(drive.counters().not_found, 1);
+    threads.close();
+    assert!(matches!(drive.put(header, payload).await, Err(DriveError::Closed)));
+    assert!(matches!(drive.read(key(1), 0..1).await, Err(DriveError::Closed)));
+
+    let durable = device.after_power_loss(|| false);
+    let (drive, threads) = start(Arc::new(MemoryDevice::from_bytes(durable)), DriveSettings::default());
+    assert_eq!(drive.list(None, 9), [key(1)]);
+    threads.close();
+}
+
+#[tokio::test]
+async fn answers_that_are_held_hold_up_further_reads() {
+    let settings = DriveSettings { read_bytes: 10_000, ..DriveSettings::default() };
+    let (drive, threads) = start(device(16), settings);
+    let (header, payload) = shard(1, 60_000, 1);
+    drive.put(header, payload).await.expect("stored");
+    let held = drive.read(key(1), 0..6000).await.expect("read");
+    let waiting = tokio::spawn({
+        let drive = drive.clone();
+        async move { drive.read(key(1), 0..6000).await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(
+        drive.shared.read_bytes.available_permits(),
+        0,
+        "what is left is reserved for the one that waits"
+    );
+    assert!(!waiting.is_finished());
+    drop(held);
+    waiting.await.expect("ran").expect("read");
+    // More than there ever is room for goes alone instead of never.
+    drive.read(key(1), 0..16_640).await.expect("read");
+    threads.close();
+}
