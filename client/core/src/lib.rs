@@ -1,1 +1,28 @@
 //! The filesystem as a library: lookups, reads, writes and caches.
+//!
+//! [`Core::mount`] opens a session with the owner of a filesystem's metadata; the operations of a [`Core`] are what
+//! frontends translate their own requests to. The contract:
+//!
+//! - A write may answer from memory. `fsync`, writes of a `sync` handle and operations on names and attributes
+//!   answer after the durable commit. What is in memory is sent when the file is closed, and after 5 s at the latest.
+//! - One session writes to a filesystem. While its lease holds, what is cached here is the truth; without a lease
+//!   nothing is served.
+//! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
+
+mod config;
+mod counters;
+mod error;
+mod handle;
+mod listing;
+mod mounted;
+
+pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN};
+pub use counters::Counts;
+pub use error::{FsError, MountError, Unwritten};
+pub use handle::{HandleId, OpenMode};
+pub use listing::{COOKIE_PARENT, COOKIE_SELF, Listing, ListingEntry, ListingName};
+pub use mounted::Core;
+pub use weft_wire::meta::{
+    AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError, NewNode,
+    RenameMode, Space, TimeChange, XattrMode,
+};

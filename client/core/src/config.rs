@@ -1,0 +1,32 @@
+//! What a mount is told.
+
+use weft_pki::Credentials;
+use weft_transport::Peer;
+use weft_types::{ByteCount, SessionId};
+use weft_wire::compute::SessionHolder;
+
+/// How a filesystem is mounted.
+#[derive(Debug)]
+pub struct CoreConfig {
+    /// The management process.
+    pub management: Peer,
+    /// As whom: a frontend's identity.
+    pub credentials: Credentials,
+    /// The filesystem's name.
+    pub filesystem: String,
+    /// Only read. Any number of such mounts may exist beside a writing one.
+    pub read_only: bool,
+    /// Who mounts, told to others who are refused. Its mount point is also what `status` shows.
+    pub holder: SessionHolder,
+    /// The container this process runs as, as heartbeats name it; empty for a mount of its own.
+    pub container: String,
+    /// Ends this session of the same identity first: of a process that is known to be dead.
+    pub replaces: Option<SessionId>,
+    /// Memory for unwritten bytes, bytes on their way, and cached bytes; at least [`MEMORY_MIN`].
+    pub memory: ByteCount,
+}
+
+/// The default of [`CoreConfig::memory`]: 512 MiB.
+pub const MEMORY_DEFAULT: ByteCount = ByteCount::new(512 << 20);
+/// The least memory that a mount works with: 96 MiB. Less is raised to it.
+pub const MEMORY_MIN: ByteCount = ByteCount::new(96 << 20);

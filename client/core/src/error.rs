@@ -1,0 +1,88 @@
+//! How operations and mounting fail.
+
+use weft_layout::MapError;
+use weft_transport::BindError;
+use weft_wire::compute::OpenRefusal;
+use weft_wire::meta::MetaError;
+
+/// Why a filesystem operation failed: the closed set that every frontend maps to its own errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum FsError {
+    /// The owner of the metadata said no.
+    #[error(transparent)]
+    Refused(#[from] MetaError),
+    /// EIO: bytes are damaged or missing beyond what the stripe can give back.
+    #[error("the data is damaged or missing beyond repair")]
+    Unreadable,
+    /// ENOSPC: drives have no room for what is to be written, or for what was written before.
+    #[error("no space left")]
+    NoSpace,
+    /// EFBIG: beyond the largest file.
+    #[error("the file would be too large")]
+    FileTooLarge,
+    /// EIO: the service that is needed cannot be reached.
+    #[error("the cluster cannot be reached")]
+    Unreachable,
+    /// EIO: no answer in time. What was to be done may be done later.
+    #[error("no answer in time")]
+    TimedOut,
+    /// EIO: the session has ended; nothing of it is served any more, and unwritten data is lost.
+    #[error("the session has ended")]
+    SessionEnded,
+    /// EIO: a peer does not keep to the protocol, or refuses this identity.
+    #[error("a peer broke the protocol or refuses this identity")]
+    Protocol,
+    /// EBADF: no such handle, or one that was not opened for this.
+    #[error("no such handle, or not opened for this")]
+    BadHandle,
+    /// ENFILE: the bound on open handles is reached.
+    #[error("too many open files")]
+    TooManyHandles,
+}
+
+/// Why a filesystem was not mounted. One line each, fit to be shown to the person who typed the command.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The IO thread or its runtime could not be made.
+    #[error("no thread for IO can be made")]
+    Thread(#[source] std::io::Error),
+    /// The transport could not be set up with these credentials.
+    #[error("the transport cannot be set up")]
+    Transport(#[source] BindError),
+    /// Management does not answer.
+    #[error("management at {address} does not answer: {reason}")]
+    Management {
+        /// Where it should be.
+        address: std::net::SocketAddr,
+        /// What happened instead.
+        reason: String,
+    },
+    /// Management's map cannot be believed.
+    #[error("the cluster map cannot be believed")]
+    Map(#[source] MapError),
+    /// The map names no compute process.
+    #[error("the cluster has no compute process")]
+    NoCompute,
+    /// No compute process answers.
+    #[error("no compute process answers: {reason}")]
+    Compute {
+        /// What happened instead.
+        reason: String,
+    },
+    /// The owner of the filesystem's metadata refuses.
+    #[error("the filesystem is not opened")]
+    Refused(#[source] OpenRefusal),
+}
+
+/// What was not written when a filesystem was unmounted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} bytes of {files} files were not written")]
+pub struct Unwritten {
+    /// Files with bytes that are lost.
+    pub files: usize,
+    /// Bytes that are lost.
+    pub bytes: u64,
+    /// Why the last attempt to write one of them failed.
+    #[source]
+    pub cause: Option<FsError>,
+}
