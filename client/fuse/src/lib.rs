@@ -1,1 +1,15 @@
-//! Translates the kernel's requests to core.
+//! Translates the kernel's requests to core. Nothing below this crate knows FUSE.
+//!
+//! - [`Mounted`]: a core that the kernel shows at a path.
+//! - [`MountOptions`]: what the mount allows.
+
+mod adapter;
+mod attributes;
+mod errno;
+mod kernel;
+mod listing;
+mod mount;
+mod options;
+
+pub use mount::{FuseError, Mounted, Unmounter};
+pub use options::{MountOptions, OptionError};
