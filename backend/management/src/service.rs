@@ -1,0 +1,65 @@
+//! The calls that management answers, and for whom.
+
+use bytes::Bytes;
+use weft_transport::{CallContext, Failure, Router};
+use weft_types::Role;
+use weft_wire::management::{
+    CreateFilesystem, DeleteFilesystem, FilesystemDeleted, FilesystemsListed, GetMap, GetStatus, Heartbeat,
+    ListFilesystems, MapReply, OwnFilesystem,
+};
+
+use crate::management::Management;
+
+/// Everyone needs the map.
+const ANYONE: &[Role] = &Role::ALL;
+/// Those that report.
+const REPORTERS: &[Role] = &[Role::Drive, Role::Compute, Role::Frontend];
+/// Those that finish what an administrator began, by a filesystem's id.
+const OWNERS_AND_ADMINS: &[Role] = &[Role::Compute, Role::Admin];
+
+type Answer<T, R> = Result<(T, Bytes), Failure<R>>;
+
+fn answer<T, R>(result: Result<T, R>) -> Answer<T, R> {
+    result.map(|reply| (reply, Bytes::new())).map_err(Failure::Refused)
+}
+
+/// The calls of management.
+pub(crate) fn router(management: &Management) -> Router {
+    let (map, status, list) = (management.clone(), management.clone(), management.clone());
+    let (hear, create) = (management.clone(), management.clone());
+    let (delete, own) = (management.clone(), management.clone());
+    Router::new()
+        .on(ANYONE, move |_, call: GetMap, _| {
+            let contents = map.keeper.contents();
+            let changed = call.known != Some(contents.map.version);
+            let reply = MapReply { map: changed.then(|| contents.map.clone()) };
+            async move { answer(Ok(reply)) }
+        })
+        .on(REPORTERS, move |context: CallContext, heartbeat: Heartbeat, _| {
+            let heard = hear.hear(context.peer, heartbeat);
+            async move { answer(heard) }
+        })
+        .on(&[Role::Admin], move |_, _: GetStatus, _| {
+            let status = status.status();
+            async move { answer(Ok(status)) }
+        })
+        .on(OWNERS_AND_ADMINS, move |_, _: ListFilesystems, _| {
+            let filesystems = list.keeper.contents().infos();
+            async move { answer(Ok(FilesystemsListed { filesystems })) }
+        })
+        .on(&[Role::Admin], move |_, call: CreateFilesystem, _| {
+            let create = create.clone();
+            async move { answer(create.create_filesystem(call.name).await) }
+        })
+        .on(&[Role::Admin], move |context: CallContext, call: DeleteFilesystem, _| {
+            let delete = delete.clone();
+            async move {
+                let deleted = delete.delete_filesystem(call.name, context.deadline).await;
+                answer(deleted.map(|()| FilesystemDeleted {}))
+            }
+        })
+        .on(&[Role::Compute], move |context: CallContext, call: OwnFilesystem, _| {
+            let own = own.clone();
+            async move { answer(own.own_filesystem(call.name, call.shard, context.peer.node).await) }
+        })
+}
