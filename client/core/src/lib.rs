@@ -9,12 +9,20 @@
 //!   nothing is served.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
+mod budget;
 mod config;
 mod counters;
+mod dirty;
 mod error;
 mod handle;
 mod listing;
+mod map;
 mod mounted;
+mod plan;
+mod ranges;
+mod readahead;
+mod recent;
+mod seal;
 
 pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN};
 pub use counters::Counts;

@@ -1,0 +1,116 @@
+//! Bounded memory: bytes that are held until they are given back.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weft_layout::MAX_EXTENT_BYTES;
+use weft_types::ByteCount;
+
+use crate::config::MEMORY_MIN;
+
+/// How a mount's memory is shared out.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// What applications wrote and is not committed: a quarter.
+    pub(crate) dirty: Budget,
+    /// Sealed shards on their way to drives: a quarter.
+    pub(crate) sealed: Budget,
+    /// What is being fetched from drives: an eighth.
+    pub(crate) fetched: Budget,
+    /// Bytes of decoded extents that are kept: the rest.
+    pub(crate) cache: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(total: ByteCount) -> Self {
+        let total = total.max(MEMORY_MIN).get();
+        let cache = total - total / 4 - total / 4 - total / 8;
+        Self {
+            dirty: Budget::new(total / 4),
+            sealed: Budget::new(total / 4),
+            fetched: Budget::new(total / 8),
+            cache,
+        }
+    }
+}
+
+/// A number of bytes that may be held at once. Whoever waits is served in turn.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bytes: u64,
+    free: Arc<Semaphore>,
+}
+
+impl Budget {
+    /// At most 2 GiB of it are used at once by one holder; the semaphore counts in bytes.
+    fn new(bytes: u64) -> Self {
+        let permits = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { bytes, free: Arc::new(Semaphore::new(permits)) }
+    }
+
+    /// Bytes held now.
+    pub(crate) fn held(&self) -> u64 {
+        self.bytes - (self.free.available_permits() as u64).min(self.bytes)
+    }
+
+    /// Takes bytes without waiting; false when there are too few.
+    pub(crate) fn try_take(&self, bytes: u32) -> bool {
+        self.free.try_acquire_many(bytes).map(tokio::sync::SemaphorePermit::forget).is_ok()
+    }
+
+    /// Takes bytes; waits for them. More than the whole budget is cut to it.
+    pub(crate) async fn take(&self, bytes: u32) {
+        if let Ok(permit) = self.free.acquire_many(self.bounded(bytes)).await {
+            permit.forget();
+        }
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.free.add_permits(usize::try_from(bytes).unwrap_or(0));
+    }
+
+    /// Holds bytes until the value is dropped; waits for them. More than the whole budget is cut to it.
+    pub(crate) async fn hold(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_many_owned(self.bounded(bytes)).await.ok()
+    }
+
+    /// As [`hold`](Self::hold), without waiting.
+    pub(crate) fn try_hold(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_many_owned(bytes).ok()
+    }
+
+    fn bounded(&self, bytes: u32) -> u32 {
+        u32::try_from(self.bytes).unwrap_or(u32::MAX).min(bytes)
+    }
+}
+
+/// The longest write that is taken into memory at once.
+pub(crate) const WRITE_BYTES_MAX: usize = MAX_EXTENT_BYTES as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_is_held_than_there_is() {
+        let budget = Budget::new(100);
+        budget.take(60).await;
+        assert!(!budget.try_take(41));
+        assert!(budget.try_take(40));
+        assert_eq!(budget.held(), 100);
+        budget.give_back(70);
+        assert_eq!(budget.held(), 30);
+    }
+
+    #[test]
+    fn the_shares_are_all_there_is() {
+        for total in [0, 96 << 20, 512 << 20, 3 << 30] {
+            let memory = Memory::new(ByteCount::new(total));
+            let shares = memory.dirty.bytes + memory.sealed.bytes + memory.fetched.bytes + memory.cache;
+            assert_eq!(shares, total.max(MEMORY_MIN.get()));
+            // The widest code needs 2.4 times an extent for its shards.
+            assert!(memory.sealed.bytes > 10 << 20 && memory.fetched.bytes > 8 << 20);
+        }
+    }
+}

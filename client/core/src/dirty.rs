@@ -1,0 +1,230 @@
+//! Bytes of one file that applications wrote and that are not committed: newest on top, then those on their way.
+//!
+//! At most one *flight* is under way per file: what was taken stays readable here until it is committed, or comes
+//! back when it could not be. What is written meanwhile lies above it.
+
+use core::ops::Range;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use weft_layout::MAX_EXTENT_BYTES;
+
+use crate::ranges::Ranges;
+
+const RUN_BYTES_MAX: usize = MAX_EXTENT_BYTES as usize;
+/// A file has at most this many bytes (POSIX `off_t`).
+pub(crate) const FILE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Bytes that will become one extent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// First byte in the file.
+    pub(crate) offset: u64,
+    /// 1 to 4 MiB.
+    pub(crate) data: Bytes,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
+/// What a flight takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// Only runs that fill an extent: the rest of a stream is still growing.
+    Full,
+    /// Everything.
+    All,
+}
+
+/// Neither runs nor pieces overlap among themselves; a run lies above every piece.
+#[derive(Debug, Default)]
+pub(crate) struct DirtyRuns {
+    runs: BTreeMap<u64, Vec<u8>>,
+    flight: Vec<Piece>,
+    dirty: u64,
+    in_flight: u64,
+}
+
+impl DirtyRuns {
+    /// Nothing is dirty and nothing is on its way.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.dirty == 0 && self.in_flight == 0
+    }
+
+    /// Bytes to be sent, without those on their way.
+    pub(crate) const fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// All bytes held.
+    pub(crate) const fn held(&self) -> u64 {
+        self.dirty + self.in_flight
+    }
+
+    /// A run fills an extent.
+    pub(crate) fn has_full_run(&self) -> bool {
+        self.dirty >= RUN_BYTES_MAX as u64 && self.runs.values().any(|run| run.len() == RUN_BYTES_MAX)
+    }
+
+    /// The first byte behind all held bytes; 0 when none are.
+    pub(crate) fn end(&self) -> u64 {
+        let run = self.runs.last_key_value().map_or(0, |(start, run)| start + run.len() as u64);
+        run.max(self.flight.last().map_or(0, Piece::end))
+    }
+
+    /// Writes over whatever is there. Returns how many of these bytes were dirty already.
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> u64 {
+        let before = self.dirty;
+        let (mut at, mut rest) = (offset, data);
+        while !rest.is_empty() {
+            let written = self.overwrite(at, rest).unwrap_or_else(|| self.extend(at, rest));
+            at += written as u64;
+            rest = &rest[written..];
+        }
+        data.len() as u64 - (self.dirty - before)
+    }
+
+    /// Copies into the run that holds `at`; `None` when none does.
+    fn overwrite(&mut self, at: u64, data: &[u8]) -> Option<usize> {
+        let (start, run) = self.runs.range_mut(..=at).next_back()?;
+        let within = usize::try_from(at - start).ok().filter(|within| *within < run.len())?;
+        let len = data.len().min(run.len() - within);
+        run[within..within + len].copy_from_slice(&data[..len]);
+        Some(len)
+    }
+
+    /// Fills the gap at `at`, by the run that ends there or by a new one.
+    fn extend(&mut self, at: u64, data: &[u8]) -> usize {
+        let gap = self.runs.range(at..).next().map_or(u64::MAX, |(next, _)| next - at);
+        let gap = data.len().min(usize::try_from(gap).unwrap_or(usize::MAX));
+        let before = self.runs.range_mut(..at).next_back();
+        let len = match before {
+            Some((start, run)) if start + run.len() as u64 == at && run.len() < RUN_BYTES_MAX => {
+                let len = gap.min(RUN_BYTES_MAX - run.len());
+                run.extend_from_slice(&data[..len]);
+                len
+            }
+            _ => {
+                let len = gap.min(RUN_BYTES_MAX);
+                self.runs.insert(at, data[..len].to_vec());
+                len
+            }
+        };
+        self.dirty += len as u64;
+        len
+    }
+
+    /// Copies what is held of the range into `out`, the newest on top. Returns what is not held.
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Ranges {
+        let range = offset..offset + out.len() as u64;
+        let mut missing = Ranges::of(range.clone());
+        let pieces = self.flight.iter().map(|piece| (piece.offset, &piece.data[..]));
+        let first = self.runs.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
+        let runs = self.runs.range(first..range.end).map(|(start, run)| (*start, &run[..]));
+        for (start, data) in pieces.chain(runs) {
+            if let Some(common) = overlap(&range, &(start..start + data.len() as u64)) {
+                let target = index(&common, range.start);
+                out[target].copy_from_slice(&data[index(&common, start)]);
+                missing.remove(common);
+            }
+        }
+        missing
+    }
+
+    /// Drops everything from `size` on. Returns how many dirty bytes went; those on their way are given back with
+    /// their flight.
+    pub(crate) fn truncate(&mut self, size: u64) -> u64 {
+        let beyond = self.runs.split_off(&size);
+        let mut gone: u64 = beyond.values().map(|run| run.len() as u64).sum();
+        if let Some((start, run)) = self.runs.last_entry().map(|entry| (*entry.key(), entry.into_mut())) {
+            let keep = usize::try_from(size - start).unwrap_or(usize::MAX).min(run.len());
+            gone += (run.len() - keep) as u64;
+            run.truncate(keep);
+        }
+        self.flight.retain_mut(|piece| {
+            let keep = size.saturating_sub(piece.offset).min(piece.data.len() as u64);
+            piece.data.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+            keep > 0
+        });
+        self.dirty -= gone;
+        gone
+    }
+
+    /// Starts a flight of at most `most` pieces, in the order of the file; runs that touch become one piece where
+    /// they fit. There must be no flight under way.
+    pub(crate) fn take(&mut self, what: Take, most: usize) -> Vec<Piece> {
+        debug_assert!(self.flight.is_empty(), "one flight at a time");
+        let mut pieces: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut left = BTreeMap::new();
+        for (start, run) in core::mem::take(&mut self.runs) {
+            if what == Take::Full && run.len() < RUN_BYTES_MAX {
+                left.insert(start, run);
+                continue;
+            }
+            let joins = pieces.last().is_some_and(|(at, data)| {
+                *at + data.len() as u64 == start && data.len() + run.len() <= RUN_BYTES_MAX
+            });
+            if let Some((_, data)) = pieces.last_mut().filter(|_| joins) {
+                data.extend_from_slice(&run);
+            } else if pieces.len() < most {
+                pieces.push((start, run));
+            } else {
+                left.insert(start, run);
+            }
+        }
+        self.runs = left;
+        self.flight = pieces.into_iter().map(|(offset, data)| Piece { offset, data: data.into() }).collect();
+        self.in_flight = self.flight.iter().map(|piece| piece.data.len() as u64).sum();
+        self.dirty -= self.in_flight;
+        self.flight.clone()
+    }
+
+    /// The flight has arrived: its bytes are the committed ones. Returns how many it held.
+    pub(crate) fn land(&mut self) -> u64 {
+        self.flight.clear();
+        core::mem::take(&mut self.in_flight)
+    }
+
+    /// The flight came to nothing: its bytes are dirty again where nothing newer is. Returns how many were not.
+    pub(crate) fn restore(&mut self) -> u64 {
+        let before = self.dirty;
+        for piece in core::mem::take(&mut self.flight) {
+            let range = piece.offset..piece.end();
+            let mut newer = Ranges::of(range.clone());
+            self.uncover(&range, &mut newer);
+            for gap in newer.iter() {
+                let data = &piece.data[index(&gap, piece.offset)];
+                self.write(gap.start, data);
+            }
+        }
+        core::mem::take(&mut self.in_flight) - (self.dirty - before)
+    }
+
+    /// Takes what runs hold of `range` out of `missing`.
+    fn uncover(&self, range: &Range<u64>, missing: &mut Ranges) {
+        for (start, run) in self.runs.range(..range.end).rev() {
+            let end = start + run.len() as u64;
+            if end <= range.start {
+                break;
+            }
+            missing.remove(*start..end);
+        }
+    }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
+    let common = a.start.max(b.start)..a.end.min(b.end);
+    (common.start < common.end).then_some(common)
+}
+
+/// A range of file bytes as indices of a buffer that starts at `base`. Buffers are far smaller than 2^63.
+#[expect(clippy::cast_possible_truncation, reason = "within a buffer")]
+pub(crate) fn index(range: &Range<u64>, base: u64) -> Range<usize> {
+    (range.start - base) as usize..(range.end - base) as usize
+}
+
+#[cfg(test)]
+mod tests;

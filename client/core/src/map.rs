@@ -1,0 +1,170 @@
+//! What is known of a file's extent map.
+//!
+//! Pages come in as they are needed; the session's own commits and truncations are applied as they are answered.
+//! A page that was asked for before such a change is not believed: the map may have moved on.
+
+use core::ops::Range;
+use std::collections::BTreeMap;
+
+use weft_types::FileOffset;
+use weft_wire::meta::MapEntry;
+
+use crate::ranges::Ranges;
+
+/// A file with more entries in memory is forgotten and paged in again.
+const ENTRIES_MAX: usize = 1 << 16;
+
+/// What stands behind a run of file bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// Zeroes.
+    Hole(Range<u64>),
+    /// Bytes of an extent; the range lies within the entry's.
+    Extent(Range<u64>, MapEntry),
+}
+
+/// A version of the map, taken before a page is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MapVersion(u64);
+
+/// Entries by offset, not overlapping, and for which bytes they are complete.
+#[derive(Debug, Default)]
+pub(crate) struct ExtentMap {
+    entries: BTreeMap<u64, MapEntry>,
+    known: Ranges,
+    version: u64,
+}
+
+impl ExtentMap {
+    /// The map of a new file: no byte has an extent.
+    pub(crate) fn of_new_file() -> Self {
+        Self { known: Ranges::of(0..u64::MAX), ..Self::default() }
+    }
+
+    pub(crate) const fn version(&self) -> MapVersion {
+        MapVersion(self.version)
+    }
+
+    /// What stands behind a range, in order and without gaps; or the part that must be asked for first.
+    pub(crate) fn segments(&self, range: Range<u64>) -> Result<Vec<Segment>, Range<u64>> {
+        if let Some(unknown) = self.known.first_gap(&range) {
+            return Err(unknown);
+        }
+        let mut segments = Vec::new();
+        let mut at = range.start;
+        let first = self.entries.range(..=at).next_back().map_or(at, |(start, _)| *start);
+        for (start, entry) in self.entries.range(first..range.end.max(first)) {
+            let end = end_of(entry).min(range.end);
+            if end <= at {
+                continue;
+            }
+            if *start > at {
+                segments.push(Segment::Hole(at..*start));
+                at = *start;
+            }
+            segments.push(Segment::Extent(at..end, entry.clone()));
+            at = end;
+        }
+        if at < range.end {
+            segments.push(Segment::Hole(at..range.end));
+        }
+        Ok(segments)
+    }
+
+    /// The entries from `offset` on that are known, in order.
+    pub(crate) fn entries_from(&self, offset: u64) -> impl Iterator<Item = &MapEntry> {
+        let first = self.entries.range(..=offset).next_back().map_or(offset, |(start, _)| *start);
+        self.entries.range(first..).map(|(_, entry)| entry).filter(move |entry| end_of(entry) > offset)
+    }
+
+    /// Takes a page in, unless the map changed since `version`. `end`: nothing of `asked` comes after the entries.
+    /// Returns false for a page that is no answer to what was asked.
+    pub(crate) fn page(
+        &mut self,
+        version: MapVersion,
+        asked: Range<u64>,
+        entries: Vec<MapEntry>,
+        end: bool,
+    ) -> bool {
+        let until = if end { asked.end } else { entries.last().map_or(asked.start, end_of) };
+        let ordered = entries.windows(2).all(|pair| end_of(&pair[0]) <= pair[1].offset.get());
+        let sound = entries.iter().all(|entry| entry.len > 0 && end_of(entry) > asked.start);
+        if !ordered || !sound || until <= asked.start {
+            return false;
+        }
+        if version != self.version() {
+            return true;
+        }
+        self.make_room();
+        self.remove(asked.start..until);
+        for entry in entries {
+            self.remove(entry.offset.get()..end_of(&entry));
+            self.known.insert(entry.offset.get()..end_of(&entry));
+            self.entries.insert(entry.offset.get(), entry);
+        }
+        self.known.insert(asked.start..until);
+        true
+    }
+
+    /// A commit was answered: the entry replaces whatever was there.
+    pub(crate) fn place(&mut self, entry: MapEntry) {
+        self.version += 1;
+        self.make_room();
+        let range = entry.offset.get()..end_of(&entry);
+        self.remove(range.clone());
+        self.known.insert(range);
+        self.entries.insert(entry.offset.get(), entry);
+    }
+
+    /// A change of the length was answered: nothing stands behind what is at or beyond `size`.
+    pub(crate) fn truncate(&mut self, size: u64) {
+        self.version += 1;
+        self.remove(size..u64::MAX);
+        self.known.insert(size..u64::MAX);
+    }
+
+    /// Forgets a range: it is asked for anew.
+    pub(crate) fn forget(&mut self, range: Range<u64>) {
+        self.version += 1;
+        self.remove(range.clone());
+        self.known.remove(range);
+    }
+
+    fn make_room(&mut self) {
+        if self.entries.len() >= ENTRIES_MAX {
+            self.entries.clear();
+            self.known = Ranges::default();
+        }
+    }
+
+    /// Takes the entries out of a range; those across its borders are cut.
+    fn remove(&mut self, range: Range<u64>) {
+        let first = self.entries.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
+        let touched: Vec<u64> =
+            self.entries.range(first..range.end.max(first)).map(|(start, _)| *start).collect();
+        for start in touched {
+            let Some(entry) = self.entries.remove(&start) else { continue };
+            for part in [start..range.start.min(end_of(&entry)), range.end.max(start)..end_of(&entry)] {
+                if let Some(part) = cut(&entry, &part) {
+                    self.entries.insert(part.offset.get(), part);
+                }
+            }
+        }
+    }
+}
+
+/// The first file byte behind an entry.
+pub(crate) fn end_of(entry: &MapEntry) -> u64 {
+    entry.offset.get().saturating_add(entry.len.into())
+}
+
+/// The part of an entry that covers `range`, which lies within it.
+fn cut(entry: &MapEntry, range: &Range<u64>) -> Option<MapEntry> {
+    let skipped = u32::try_from(range.start.checked_sub(entry.offset.get())?).ok()?;
+    let len = u32::try_from(range.end.checked_sub(range.start)?).ok().filter(|len| *len > 0)?;
+    let extent_offset = entry.extent_offset.checked_add(skipped)?;
+    Some(MapEntry { offset: FileOffset::new(range.start), len, extent_offset, ..entry.clone() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! A bounded map that keeps what was used last.
+
+use core::hash::Hash;
+use std::collections::HashMap;
+
+/// Two generations: what is used moves to the young one; when that is full, the old one goes. Holds the `capacity`
+/// entries used last, and at most twice as many.
+#[derive(Debug)]
+pub(crate) struct Recent<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    capacity: usize,
+}
+
+impl<K: Eq + Hash + Clone, V> Recent<K, V> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), capacity: capacity.max(1) }
+    }
+
+    pub(crate) fn get(&mut self, key: &K) -> Option<&mut V> {
+        if !self.young.contains_key(key) {
+            let value = self.old.remove(key)?;
+            self.insert(key.clone(), value);
+        }
+        self.young.get_mut(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.capacity && !self.young.contains_key(&key) {
+            self.old = core::mem::take(&mut self.young);
+        }
+        self.old.remove(&key);
+        self.young.insert(key, value);
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_bounded_and_never_wrong(steps in proptest::collection::vec((0..3_u8, 0..30_u8, any::<u8>()), 0..200)) {
+            let mut recent = Recent::new(5);
+            let mut all = HashMap::new();
+            for (kind, key, value) in steps {
+                match kind {
+                    0 => {
+                        recent.insert(key, value);
+                        all.insert(key, value);
+                    }
+                    1 => {
+                        recent.remove(&key);
+                        all.remove(&key);
+                    }
+                    _ => {
+                        if let Some(found) = recent.get(&key) {
+                            prop_assert_eq!(Some(&*found), all.get(&key));
+                        }
+                    }
+                }
+                prop_assert!(recent.len() <= 10);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_used_stays() {
+        let mut recent = Recent::new(3);
+        for key in 0..100 {
+            recent.insert(key, ());
+            recent.insert(1000, ());
+            assert!(recent.get(&1000).is_some());
+        }
+        assert!(recent.get(&5).is_none());
+    }
+}
