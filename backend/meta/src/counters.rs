@@ -44,16 +44,16 @@ impl CountersRow {
         let inode = Inode::in_shard(SHARD, self.next_inode).ok_or(MetaError::NoSpace)?;
         let generation = self.next_generation;
         self.next_inode += 1;
-        self.next_generation = generation.next();
-        self.inodes += 1;
+        self.next_generation = Generation::new(one_more(generation.get())?);
+        self.inodes = one_more(self.inodes)?;
         Ok((inode, generation))
     }
 
     /// Id of a new data key.
-    pub(crate) const fn take_key(&mut self) -> DataKeyId {
+    pub(crate) fn take_key(&mut self) -> Result<DataKeyId, MetaError> {
         let id = self.next_key;
-        self.next_key = id.next();
-        id
+        self.next_key = DataKeyId::new(one_more(id.get())?);
+        Ok(id)
     }
 
     /// An inode is gone.
@@ -64,7 +64,7 @@ impl CountersRow {
 
     /// Inodes that can still be numbered.
     pub(crate) const fn inodes_free(&self) -> u64 {
-        (1 << 48_u64) - self.next_inode
+        (1_u64 << 48).saturating_sub(self.next_inode)
     }
 
     /// Maps refer to `more` bytes more and `less` bytes less.
@@ -72,6 +72,11 @@ impl CountersRow {
         self.mapped = remapped(self.mapped, more, less)?;
         Ok(())
     }
+}
+
+/// A count after one more. No count that was kept right ever overflows.
+pub(crate) fn one_more(count: u64) -> Result<u64, MetaError> {
+    count.checked_add(1).ok_or(MetaError::Damaged)
 }
 
 /// A count of mapped bytes after a change.

@@ -4,13 +4,13 @@ use minicbor::bytes::ByteVec;
 use weft_types::DataKeyId;
 use weft_wire::meta::{KeyGrant, MetaError};
 
-use crate::row::{DataKeyRow, RowKey};
+use crate::row::{CountersRow, DataKeyRow, RowKey};
 use crate::transaction::{load, load_known, store};
 use crate::{KeyMaker, Transaction, counters};
 
 /// Makes a key that one inode uses.
 pub(crate) fn make(tx: &mut dyn Transaction, keys: &dyn KeyMaker) -> Result<KeyGrant, MetaError> {
-    let id = counters::update(tx, |counters| Ok(counters.take_key()))?;
+    let id = counters::update(tx, CountersRow::take_key)?;
     let new = keys.fresh(id)?;
     store(tx, RowKey::DataKey(id), &DataKeyRow { wrapped: ByteVec::from(new.wrapped), references: 1 });
     Ok(KeyGrant { id, key: new.key })

@@ -13,7 +13,7 @@ use crate::{Transaction, counters};
 /// [`MetaError::Damaged`] when a row does not decode.
 pub fn extents(tx: &dyn Transaction, limit: usize) -> Result<Vec<(ExtentId, ExtentRow)>, MetaError> {
     let mut page = pages(tx, &range::extents(None), limit)?;
-    let dead = pages(tx, &range::dead_extents(None), limit - page.len())?;
+    let dead = pages(tx, &range::dead_extents(None), limit.saturating_sub(page.len()))?;
     page.extend(dead);
     Ok(page)
 }

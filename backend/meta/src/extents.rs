@@ -3,6 +3,7 @@
 use weft_types::{ExtentId, Timestamp};
 use weft_wire::meta::MetaError;
 
+use crate::counters::one_more;
 use crate::row::{ExtentRow, RowKey};
 use crate::transaction::{load_known, store};
 use crate::{Transaction, counters};
@@ -26,7 +27,7 @@ pub(crate) fn make(
 ) -> Result<(), MetaError> {
     put(tx, now, id, row);
     counters::update(tx, |counters| {
-        counters.extents += 1;
+        counters.extents = one_more(counters.extents)?;
         Ok(())
     })
 }
@@ -34,7 +35,7 @@ pub(crate) fn make(
 /// Counts one more reference.
 pub(crate) fn hold(tx: &mut dyn Transaction, id: ExtentId) -> Result<(), MetaError> {
     let mut row = get(tx, id)?;
-    row.references += 1;
+    row.references = one_more(row.references)?;
     store(tx, RowKey::Extent(id), &row);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use weft_types::{Inode, Timestamp};
 use weft_wire::meta::{FileKind, MetaError, Name, Removed};
 
+use crate::counters::one_more;
 use crate::row::{InodeRow, NamedInode, RowKey};
 use crate::transaction::{load, load_known, store};
 use crate::{Context, Transaction, dentries};
@@ -47,7 +48,7 @@ pub(crate) fn save(tx: &mut dyn Transaction, row: &InodeRow) {
 /// Stores an inode's row as changed at this time.
 pub(crate) fn save_changed(tx: &mut dyn Transaction, row: &mut InodeRow, now: Timestamp) {
     row.attributes.changed = now;
-    row.attributes.change += 1;
+    row.attributes.change = row.attributes.change.wrapping_add(1);
     save(tx, row);
 }
 
@@ -60,8 +61,10 @@ pub(crate) fn attach(
     entry: NamedInode,
 ) -> Result<(), MetaError> {
     let mut directory = known(tx, parent)?;
-    directory.entries += 1;
-    directory.attributes.links += u32::from(entry.kind == FileKind::Directory);
+    directory.entries = one_more(directory.entries)?;
+    let subdirectory = u32::from(entry.kind == FileKind::Directory);
+    let links = directory.attributes.links.checked_add(subdirectory);
+    directory.attributes.links = links.ok_or(MetaError::Damaged)?;
     dentries::put(tx, cx, parent, entry)?;
     save_listed(tx, &mut directory, cx.now);
     Ok(())

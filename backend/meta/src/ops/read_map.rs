@@ -35,6 +35,10 @@ pub(crate) fn run(tx: &dyn Transaction, cx: &Context<'_>, op: &ReadMap) -> Resul
 
 fn entry(tx: &dyn Transaction, start: u64, run: &Run) -> Result<MapEntry, MetaError> {
     let extent = extents::get(tx, run.row.extent)?;
+    let end = u64::from(run.row.extent_offset) + u64::from(run.row.len);
+    if end > extent.geometry.plaintext_bytes().get() {
+        return Err(MetaError::Damaged);
+    }
     Ok(MapEntry {
         offset: FileOffset::new(start),
         len: run.row.len,

@@ -1,1 +1,18 @@
-//! Tests of the crate as a whole.
+//! Tests of the crate as a whole: operations against a model, rules in tables, rows byte by byte.
+
+mod damage;
+mod golden;
+mod invariants;
+mod listing;
+mod long_work;
+mod maps;
+mod memory;
+mod model;
+mod names;
+mod operations;
+mod random;
+mod renames;
+mod row_keys;
+mod sessions;
+mod world;
+mod xattrs;

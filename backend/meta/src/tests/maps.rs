@@ -1,0 +1,239 @@
+//! Commits, truncations and the map they leave.
+
+use weft_types::{ByteCount, Epoch, FileOffset, GroupId, Inode};
+use weft_wire::meta::{
+    AttributeChanges, Commit, ENTRIES_MAX, MetaError, MetaOp, MetaReply, NewNode, ReadMap,
+};
+
+use super::invariants;
+use super::world::{World, at, geometry, session_id};
+use crate::reclaim::{self, ExtentState};
+use crate::{limits, session};
+
+fn file() -> (World, Inode) {
+    let mut world = World::new();
+    let file = world.file(Inode::ROOT, "f");
+    (world, file)
+}
+
+fn resize(world: &mut World, inode: Inode, size: u64) -> Result<MetaReply, MetaError> {
+    let changes = AttributeChanges { size: Some(size), ..AttributeChanges::default() };
+    world.run(&MetaOp::SetAttributes { inode, changes })
+}
+
+#[test]
+fn a_commit_replaces_what_it_covers() {
+    // First (0, 100) as extent 1, then the commit in the row as extent 2.
+    type Runs = &'static [(u64, u32, u64, u32)];
+    let rows: [((u64, u64), Runs); 7] = [
+        ((0, 100), &[(0, 100, 2, 0)]),
+        ((0, 40), &[(0, 40, 2, 0), (40, 60, 1, 40)]),
+        ((60, 40), &[(0, 60, 1, 0), (60, 40, 2, 0)]),
+        ((30, 10), &[(0, 30, 1, 0), (30, 10, 2, 0), (40, 60, 1, 40)]),
+        ((90, 20), &[(0, 90, 1, 0), (90, 20, 2, 0)]),
+        ((100, 5), &[(0, 100, 1, 0), (100, 5, 2, 0)]),
+        ((200, 5), &[(0, 100, 1, 0), (200, 5, 2, 0)]),
+    ];
+    for (part, runs) in rows {
+        let (mut world, file) = file();
+        world.commit(file, &[(0, 100)]).expect("commits");
+        let attributes = world.commit(file, &[part]).expect("commits");
+        for page in [1, 2, 9] {
+            assert_eq!(world.map(file, page), runs, "{part:?}");
+        }
+        assert_eq!(attributes.size, (part.0 + part.1).max(100));
+        let mapped = runs.iter().map(|run| u64::from(run.1)).sum();
+        assert_eq!(attributes.allocated, ByteCount::new(mapped));
+        invariants::check(&world.rows, world.names);
+    }
+}
+
+#[test]
+fn a_commit_sets_times_and_counts_a_change() {
+    let (mut world, file) = file();
+    let before = world.attributes(file);
+    world.now = 9;
+    let extents = vec![world.extent(file, 0, 3)];
+    let op = Commit { inode: file, extents, size_min: 3, modified: Some(at(7)) };
+    let after = super::world::attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
+    assert_eq!((after.modified, after.changed, after.change), (at(7), at(9), before.change + 1));
+    let op = Commit { inode: file, extents: Vec::new(), size_min: 1, modified: None };
+    let last = super::world::attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
+    assert_eq!((last.modified, last.size), (at(7), 3), "neither time nor length went back");
+}
+
+#[test]
+fn a_commit_is_refused_as_a_whole() {
+    let (mut world, file) = file();
+    world.commit(file, &[(0, 10)]).expect("commits");
+    let good = world.extent(file, 50, 10);
+    let mut foreign = world.extent(file, 0, 10);
+    foreign.extent.session = session_id(9);
+    let mut used = world.extent(file, 0, 10);
+    used.extent.seq = weft_types::ExtentSeq::new(1);
+    let mut old = world.extent(file, 0, 10);
+    old.group_epoch = Epoch::new(6);
+    let mut nowhere = world.extent(file, 0, 10);
+    nowhere.group = GroupId::new(99);
+    let mut other_key = world.extent(file, 0, 10);
+    other_key.key = other_key.key.next();
+    let mut far = world.extent(file, 0, 10);
+    far.offset = FileOffset::new(limits::FILE_BYTES_MAX - 9);
+    let mut wraps = far.clone();
+    wraps.offset = FileOffset::new(u64::MAX);
+    let overlaps = world.extent(file, 59, 2);
+    let rows = [
+        (foreign, MetaError::ForeignExtent),
+        (used, MetaError::ForeignExtent),
+        (old, MetaError::ForeignExtent),
+        (nowhere, MetaError::ForeignExtent),
+        (other_key, MetaError::Invalid),
+        (far, MetaError::FileTooLarge),
+        (wraps, MetaError::FileTooLarge),
+        (overlaps, MetaError::Invalid),
+        (good.clone(), MetaError::Invalid),
+    ];
+    let before = world.rows.clone();
+    for (bad, error) in rows {
+        let answer = world.commit_extents(file, vec![good.clone(), bad.clone()], 100);
+        assert_eq!(answer, Err(error), "{bad:?}");
+    }
+    let many = vec![good.clone(); ENTRIES_MAX + 1];
+    assert_eq!(world.commit_extents(file, many, 100), Err(MetaError::Invalid));
+    assert_eq!(world.commit_extents(file, Vec::new(), u64::MAX), Err(MetaError::FileTooLarge));
+    assert_eq!(world.rows, before);
+    let mut newer = good;
+    newer.group_epoch = Epoch::new(8);
+    world.commit_extents(file, vec![newer], 100).expect("a newer membership is fine");
+}
+
+#[test]
+fn only_regular_files_have_maps() {
+    let (mut world, _) = file();
+    let fifo = world.make(Inode::ROOT, "p", NewNode::Fifo).expect("makes").inode;
+    for (inode, error) in [
+        (Inode::ROOT, MetaError::IsDirectory),
+        (fifo, MetaError::Invalid),
+        (Inode::new(99), MetaError::NotFound),
+    ] {
+        let read = ReadMap { inode, from: 0, until: 1, limit: 1 };
+        assert_eq!(world.run(&MetaOp::ReadMap(read)), Err(error));
+        assert_eq!(world.run(&MetaOp::Open { inode }), Err(error));
+        assert_eq!(world.commit(inode, &[(0, 1)]), Err(error));
+        assert_eq!(resize(&mut world, inode, 0), Err(error));
+    }
+}
+
+#[test]
+fn what_is_beyond_the_length_is_dropped_and_dead() {
+    let (mut world, file) = file();
+    let extents = vec![world.extent(file, 0, 100), world.extent(file, 100, 100), world.extent(file, 300, 1)];
+    let ids: Vec<_> = extents.iter().map(|extent| extent.extent).collect();
+    let attributes = world.commit_extents(file, extents, 40).expect("commits");
+    assert_eq!((attributes.size, attributes.allocated.get()), (40, 40));
+    assert_eq!(world.map(file, 9), [(0, 40, 1, 0)]);
+    let states: Vec<_> = ids.iter().map(|id| reclaim::state(&world.rows, *id).expect("reads")).collect();
+    assert_eq!(states, [ExtentState::InUse, ExtentState::Dead, ExtentState::Dead]);
+    invariants::check(&world.rows, world.names);
+}
+
+#[test]
+fn bytes_that_were_cut_off_never_come_back() {
+    let (mut world, file) = file();
+    world.commit(file, &[(0, 100), (100, 100)]).expect("commits");
+    resize(&mut world, file, 50).expect("shortens");
+    assert_eq!(world.attributes(file).allocated.get(), 50);
+    resize(&mut world, file, 1000).expect("grows");
+    assert_eq!(world.map(file, 9), [(0, 50, 1, 0)]);
+    assert_eq!(world.attributes(file).size, 1000);
+    invariants::check(&world.rows, world.names);
+}
+
+#[test]
+fn a_file_ends_where_offsets_do() {
+    let (mut world, file) = file();
+    assert_eq!(resize(&mut world, file, limits::FILE_BYTES_MAX + 1), Err(MetaError::FileTooLarge));
+    resize(&mut world, file, limits::FILE_BYTES_MAX).expect("the longest file");
+    let offset = limits::FILE_BYTES_MAX - 10;
+    world.commit(file, &[(offset, 10)]).expect("its last bytes");
+    assert_eq!(world.map(file, 1), [(offset, 10, 1, 0)]);
+}
+
+#[test]
+fn a_page_of_the_map_starts_with_the_run_that_covers() {
+    let (mut world, file) = file();
+    world.commit(file, &[(0, 10), (10, 10), (30, 10)]).expect("commits");
+    let rows: [(u64, u64, u32, &[u64], bool); 8] = [
+        (0, 1, 9, &[0], true),
+        (9, 10, 9, &[0], true),
+        (9, 11, 9, &[0, 10], true),
+        (10, 40, 9, &[10, 30], true),
+        (20, 30, 9, &[], true),
+        (20, 31, 9, &[30], true),
+        (0, 40, 2, &[0, 10], false),
+        (0, 30, 2, &[0, 10], true),
+    ];
+    for (from, until, limit, offsets, end) in rows {
+        let Ok(MetaReply::Map(page)) =
+            world.run(&MetaOp::ReadMap(ReadMap { inode: file, from, until, limit }))
+        else {
+            panic!("no map")
+        };
+        let found: Vec<_> = page.entries.iter().map(|entry| entry.offset.get()).collect();
+        assert_eq!((&found[..], page.end), (offsets, end), "{from}..{until}");
+        assert!(page.entries.iter().all(|entry| entry.geometry == geometry(10)));
+    }
+}
+
+#[test]
+fn dead_extents_are_listed_by_age_until_they_are_forgotten() {
+    let (mut world, file) = file();
+    for now in 2..8 {
+        world.now = now;
+        world.commit(file, &[(0, 10)]).expect("commits");
+    }
+    // Extent 1 died at 3, and so on; extent 6 is in use.
+    let page = reclaim::dead_extents(&world.rows, at(5), None, 9).expect("lists");
+    let seqs: Vec<_> = page.extents.iter().map(|(id, _)| id.seq.get()).collect();
+    assert_eq!((seqs, page.next), (vec![1, 2], None));
+    let mut after = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = reclaim::dead_extents(&world.rows, at(99), after, 2).expect("lists");
+        seen.extend(page.extents.into_iter().map(|(id, _)| id));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 5);
+    let in_use = weft_types::ExtentId { seq: weft_types::ExtentSeq::new(6), ..seen[0] };
+    seen.push(in_use);
+    for _ in 0..2 {
+        reclaim::forget(&mut world.rows, &seen).expect("forgets");
+        assert_eq!(reclaim::state(&world.rows, seen[0]), Ok(ExtentState::Unknown));
+        assert_eq!(reclaim::state(&world.rows, in_use), Ok(ExtentState::InUse));
+        invariants::check(&world.rows, world.names);
+    }
+}
+
+#[test]
+fn a_drop_sees_every_extent_once() {
+    let (mut world, file) = file();
+    for i in 0..10 {
+        world.commit(file, &[(i * 5, 10)]).expect("commits");
+    }
+    world.commit(file, &[(0, 30)]).expect("commits");
+    assert_eq!(crate::drop::extents_left(&world.rows), Ok(11));
+    assert!(session::end(&mut world.rows, world.session).expect("ends"));
+    let mut left = 11;
+    while left > 0 {
+        let page = crate::drop::extents(&world.rows, 4).expect("lists");
+        assert!(!page.is_empty() && page.len() <= 4);
+        let ids: Vec<_> = page.into_iter().map(|(id, _)| id).collect();
+        crate::drop::forget(&mut world.rows, &ids).expect("forgets");
+        left -= ids.len() as u64;
+        assert_eq!(crate::drop::extents_left(&world.rows), Ok(left));
+    }
+    assert_eq!(crate::drop::extents(&world.rows, 4), Ok(Vec::new()));
+}

@@ -1,0 +1,372 @@
+//! The reference: a tree in memory with every byte of every file, without rows, hashes or counts.
+
+use std::collections::BTreeMap;
+
+use weft_types::{ByteCount, DataKeyId, ExtentSeq, Generation, Inode};
+use weft_wire::KeyBytes;
+use weft_wire::meta::{
+    AttributeChanges, Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply,
+    Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
+};
+
+use super::world::{at, key_bytes};
+
+/// Where a byte of a file is: in which extent, at which of its bytes.
+pub(super) type Byte = Option<(ExtentSeq, u32)>;
+
+/// An inode with all that is in it.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// Links, size, allocated and change are not kept here.
+    attributes: Attributes,
+    pub(super) parent: Inode,
+    pub(super) entries: BTreeMap<Name, Inode>,
+    pub(super) bytes: Vec<Byte>,
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) target: Vec<u8>,
+    pub(super) key: Option<DataKeyId>,
+}
+
+impl Node {
+    fn is_directory(&self) -> bool {
+        self.attributes.kind == FileKind::Directory
+    }
+}
+
+/// The tree.
+pub(super) struct Model {
+    pub(super) nodes: BTreeMap<Inode, Node>,
+    next_inode: u64,
+    next_key: u64,
+    pub(super) now: i64,
+    caller: Caller,
+}
+
+type Answer = Result<MetaReply, MetaError>;
+
+impl Model {
+    /// A root directory, made at time 1.
+    pub(super) fn new(caller: Caller) -> Self {
+        let mut model = Self { nodes: BTreeMap::new(), next_inode: 1, next_key: 1, now: 1, caller };
+        model.add(Inode::ROOT, FileKind::Directory, 0o755, 0);
+        let root = model.nodes.get_mut(&Inode::ROOT).expect("just made");
+        (root.attributes.uid, root.attributes.gid) = (0, 0);
+        model
+    }
+
+    fn add(&mut self, parent: Inode, kind: FileKind, mode: u16, device: u32) -> Inode {
+        let inode = Inode::new(self.next_inode);
+        let attributes = Attributes {
+            inode,
+            generation: Generation::new(self.next_inode),
+            kind,
+            mode,
+            links: 0,
+            uid: self.caller.uid,
+            gid: self.caller.gid,
+            device,
+            size: 0,
+            allocated: ByteCount::new(0),
+            accessed: at(self.now),
+            modified: at(self.now),
+            changed: at(self.now),
+            created: at(self.now),
+            change: 0,
+        };
+        let node = Node {
+            attributes,
+            parent,
+            entries: BTreeMap::new(),
+            bytes: Vec::new(),
+            xattrs: BTreeMap::new(),
+            target: Vec::new(),
+            key: None,
+        };
+        self.nodes.insert(inode, node);
+        self.next_inode += 1;
+        inode
+    }
+
+    /// What `stat` shows, counted afresh; `change` is 0.
+    pub(super) fn attributes(&self, inode: Inode) -> Result<Attributes, MetaError> {
+        let node = self.nodes.get(&inode).ok_or(MetaError::NotFound)?;
+        let names = self.nodes.values().flat_map(|node| node.entries.values());
+        let names = names.filter(|named| **named == inode).count();
+        let links = match node.is_directory() {
+            true if names == 0 && inode != Inode::ROOT => 0,
+            true => 2 + node.entries.values().filter(|child| self.nodes[*child].is_directory()).count(),
+            false => names,
+        };
+        let size = match node.attributes.kind {
+            FileKind::File => node.bytes.len() as u64,
+            FileKind::Symlink => node.target.len() as u64,
+            FileKind::Directory => 4096,
+            _ => 0,
+        };
+        let allocated = node.bytes.iter().flatten().count() as u64;
+        let allocated = ByteCount::new(allocated);
+        Ok(Attributes { links: links as u32, size, allocated, ..node.attributes.clone() })
+    }
+
+    /// Inodes without a name.
+    pub(super) fn orphans(&self) -> Vec<Inode> {
+        let orphan = |inode: &Inode| self.attributes(*inode).is_ok_and(|attributes| attributes.links == 0);
+        self.nodes.keys().copied().filter(orphan).collect()
+    }
+
+    pub(super) fn reap(&mut self, inode: Inode) {
+        if self.orphans().contains(&inode) {
+            self.nodes.remove(&inode);
+        }
+    }
+
+    fn directory(&self, inode: Inode) -> Result<&Node, MetaError> {
+        let node = self.nodes.get(&inode).ok_or(MetaError::NotFound)?;
+        if node.is_directory() { Ok(node) } else { Err(MetaError::NotDirectory) }
+    }
+
+    fn living(&self, inode: Inode) -> Result<&Node, MetaError> {
+        let node = self.directory(inode)?;
+        if self.attributes(inode)?.links == 0 { Err(MetaError::NotFound) } else { Ok(node) }
+    }
+
+    fn child(&self, parent: Inode, name: &Name) -> Result<Inode, MetaError> {
+        self.directory(parent)?.entries.get(name).copied().ok_or(MetaError::NotFound)
+    }
+
+    fn node(&mut self, inode: Inode) -> &mut Node {
+        self.nodes.get_mut(&inode).expect("checked before")
+    }
+
+    fn change(&mut self, inode: Inode) {
+        let now = at(self.now);
+        self.node(inode).attributes.changed = now;
+    }
+
+    /// Makes a name lead somewhere else, or nowhere.
+    fn point(&mut self, parent: Inode, name: &Name, to: Option<Inode>) {
+        let now = at(self.now);
+        let directory = self.node(parent);
+        match to {
+            Some(inode) => directory.entries.insert(name.clone(), inode),
+            None => directory.entries.remove(name),
+        };
+        directory.attributes.modified = now;
+        directory.attributes.changed = now;
+        if let Some(inode) = to {
+            self.change(inode);
+            if self.nodes[&inode].is_directory() {
+                self.node(inode).parent = parent;
+            }
+        }
+    }
+
+    fn removed(&mut self, inode: Inode) -> Removed {
+        self.change(inode);
+        let attributes = self.attributes(inode).expect("still here");
+        Removed { orphaned: attributes.links == 0, attributes }
+    }
+
+    /// Does a mutation, or says why not and changes nothing.
+    pub(super) fn apply(&mut self, op: &MetaOp) -> Answer {
+        match op {
+            MetaOp::MakeNode(op) => self.make(op),
+            MetaOp::Unlink { parent, name } => self.remove(*parent, name, false),
+            MetaOp::RemoveDirectory { parent, name } => self.remove(*parent, name, true),
+            MetaOp::Link { inode, parent, name } => self.link(*inode, *parent, name),
+            MetaOp::Rename(op) => self.rename(op),
+            MetaOp::SetAttributes { inode, changes } => self.set(*inode, changes),
+            MetaOp::SetXattr(op) => self.set_xattr(op),
+            MetaOp::RemoveXattr { inode, name } => {
+                let node = self.nodes.get_mut(inode).ok_or(MetaError::NotFound)?;
+                node.xattrs.remove(&name[..]).ok_or(MetaError::NoAttribute)?;
+                self.change(*inode);
+                Ok(MetaReply::Done)
+            }
+            MetaOp::Commit(op) => self.commit(op),
+            MetaOp::Reap { inodes } => {
+                inodes.iter().for_each(|inode| self.reap(*inode));
+                Ok(MetaReply::Done)
+            }
+            other => panic!("no mutation: {other:?}"),
+        }
+    }
+
+    fn make(&mut self, op: &MakeNode) -> Answer {
+        let directory = self.living(op.parent)?;
+        if directory.entries.contains_key(&op.name) {
+            return Err(MetaError::Exists);
+        }
+        let group = (directory.attributes.mode & 0o2000 != 0).then_some(directory.attributes.gid);
+        let (kind, device) = match &op.node {
+            NewNode::File => (FileKind::File, 0),
+            NewNode::Directory => (FileKind::Directory, 0),
+            NewNode::Symlink { .. } => (FileKind::Symlink, 0),
+            NewNode::Fifo => (FileKind::Fifo, 0),
+            NewNode::Socket => (FileKind::Socket, 0),
+            NewNode::CharDevice(device) => (FileKind::CharDevice, *device),
+            NewNode::BlockDevice(device) => (FileKind::BlockDevice, *device),
+        };
+        let mode = if kind == FileKind::Symlink { 0o777 } else { op.mode };
+        let inode = self.add(op.parent, kind, mode, device);
+        let key = DataKeyId::new(self.next_key);
+        let node = self.node(inode);
+        if let Some(gid) = group {
+            node.attributes.gid = gid;
+            node.attributes.mode |= if kind == FileKind::Directory { 0o2000 } else { 0 };
+        }
+        if let NewNode::Symlink { target } = &op.node {
+            node.target = target.to_vec();
+        }
+        node.key = (kind == FileKind::File).then_some(key);
+        self.point(op.parent, &op.name, Some(inode));
+        let attributes = self.attributes(inode)?;
+        if kind != FileKind::File {
+            return Ok(MetaReply::Attributes(attributes));
+        }
+        self.next_key += 1;
+        let key = KeyGrant { id: key, key: KeyBytes::new(key_bytes(key)) };
+        Ok(MetaReply::Opened(Opened { attributes, key }))
+    }
+
+    fn remove(&mut self, parent: Inode, name: &Name, directory: bool) -> Answer {
+        let inode = self.child(parent, name)?;
+        match (directory, self.nodes[&inode].is_directory()) {
+            (true, false) => return Err(MetaError::NotDirectory),
+            (false, true) => return Err(MetaError::IsDirectory),
+            (true, true) if !self.nodes[&inode].entries.is_empty() => return Err(MetaError::NotEmpty),
+            _ => {}
+        }
+        self.point(parent, name, None);
+        Ok(MetaReply::Removed(self.removed(inode)))
+    }
+
+    fn link(&mut self, inode: Inode, parent: Inode, name: &Name) -> Answer {
+        let attributes = self.attributes(inode)?;
+        if self.living(parent)?.entries.contains_key(name) {
+            return Err(MetaError::Exists);
+        }
+        match (attributes.kind, attributes.links) {
+            (FileKind::Directory, _) => return Err(MetaError::NotPermitted),
+            (_, 0) => return Err(MetaError::NotFound),
+            _ => self.point(parent, name, Some(inode)),
+        }
+        Ok(MetaReply::Attributes(self.attributes(inode)?))
+    }
+
+    /// Whether `inode` is `top` or below it.
+    fn is_below(&self, inode: Inode, top: Inode) -> bool {
+        inode == top || self.nodes[&top].entries.values().any(|child| self.is_below(inode, *child))
+    }
+
+    fn rename(&mut self, op: &Rename) -> Answer {
+        self.living(op.parent)?;
+        self.living(op.new_parent)?;
+        let source = self.child(op.parent, &op.name)?;
+        let target = self.child(op.new_parent, &op.new_name).ok();
+        let done = |replaced| Ok(MetaReply::Renamed { replaced });
+        match (op.mode, target) {
+            (RenameMode::NoReplace, Some(_)) => return Err(MetaError::Exists),
+            (RenameMode::Exchange, None) => return Err(MetaError::NotFound),
+            (_, Some(target)) if target == source => return done(None),
+            _ => {}
+        }
+        if self.is_below(op.new_parent, source) {
+            return Err(MetaError::Invalid);
+        }
+        let Some(target) = target else {
+            self.point(op.parent, &op.name, None);
+            self.point(op.new_parent, &op.new_name, Some(source));
+            return done(None);
+        };
+        if op.mode == RenameMode::Exchange {
+            if self.is_below(op.parent, target) {
+                return Err(MetaError::Invalid);
+            }
+            self.point(op.parent, &op.name, Some(target));
+            self.point(op.new_parent, &op.new_name, Some(source));
+            return done(None);
+        }
+        match (self.nodes[&source].is_directory(), self.nodes[&target].is_directory()) {
+            (true, false) => return Err(MetaError::NotDirectory),
+            (false, true) => return Err(MetaError::IsDirectory),
+            (true, true) if !self.nodes[&target].entries.is_empty() => return Err(MetaError::NotEmpty),
+            _ => {}
+        }
+        self.point(op.new_parent, &op.new_name, None);
+        let removed = self.removed(target);
+        self.point(op.parent, &op.name, None);
+        self.point(op.new_parent, &op.new_name, Some(source));
+        done(Some(removed))
+    }
+
+    fn file(&mut self, inode: Inode) -> Result<&mut Node, MetaError> {
+        let node = self.nodes.get_mut(&inode).ok_or(MetaError::NotFound)?;
+        match node.attributes.kind {
+            FileKind::File => Ok(node),
+            FileKind::Directory => Err(MetaError::IsDirectory),
+            _ => Err(MetaError::Invalid),
+        }
+    }
+
+    fn set(&mut self, inode: Inode, changes: &AttributeChanges) -> Answer {
+        let now = at(self.now);
+        let kind = self.attributes(inode)?.kind;
+        if let Some(size) = changes.size {
+            let file = self.file(inode)?;
+            file.bytes.resize(size as usize, None);
+            file.attributes.modified = now;
+        }
+        if changes.mode.is_some() && kind == FileKind::Symlink {
+            return Err(MetaError::NotPermitted);
+        }
+        let attributes = &mut self.node(inode).attributes;
+        attributes.mode = changes.mode.unwrap_or(attributes.mode);
+        if (changes.uid.is_some() || changes.gid.is_some()) && kind == FileKind::File {
+            let group = if attributes.mode & 0o10 != 0 { 0o2000 } else { 0 };
+            attributes.mode &= !(0o4000 | group);
+        }
+        attributes.uid = changes.uid.unwrap_or(attributes.uid);
+        attributes.gid = changes.gid.unwrap_or(attributes.gid);
+        self.change(inode);
+        Ok(MetaReply::Attributes(self.attributes(inode)?))
+    }
+
+    fn set_xattr(&mut self, op: &SetXattr) -> Answer {
+        let node = self.nodes.get_mut(&op.inode).ok_or(MetaError::NotFound)?;
+        match (op.mode, node.xattrs.contains_key(&op.name[..])) {
+            (XattrMode::Create, true) => return Err(MetaError::Exists),
+            (XattrMode::Replace, false) => return Err(MetaError::NoAttribute),
+            _ => drop(node.xattrs.insert(op.name.to_vec(), op.value.to_vec())),
+        }
+        self.change(op.inode);
+        Ok(MetaReply::Done)
+    }
+
+    fn commit(&mut self, op: &Commit) -> Answer {
+        let file = self.file(op.inode)?;
+        let end = |extent: &weft_wire::meta::NewExtent| {
+            extent.offset.get() + extent.geometry.plaintext_bytes().get()
+        };
+        for (i, extent) in op.extents.iter().enumerate() {
+            let apart = |other| end(other) <= extent.offset.get() || end(extent) <= other.offset.get();
+            if !op.extents[..i].iter().all(apart) {
+                return Err(MetaError::Invalid);
+            }
+        }
+        let size = file.bytes.len().max(op.size_min as usize);
+        file.bytes.resize(size, None);
+        for extent in &op.extents {
+            for (at, offset) in (extent.offset.get()..end(extent)).enumerate() {
+                if let Some(byte) = file.bytes.get_mut(offset as usize) {
+                    *byte = Some((extent.extent.seq, at as u32));
+                }
+            }
+        }
+        if let Some(modified) = op.modified {
+            file.attributes.modified = modified;
+        }
+        self.change(op.inode);
+        Ok(MetaReply::Attributes(self.attributes(op.inode)?))
+    }
+}
