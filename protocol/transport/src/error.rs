@@ -57,7 +57,7 @@ pub enum CallError<R: fmt::Debug> {
         peer: Peer,
         /// How.
         #[source]
-        source: ProtocolError,
+        source: Box<ProtocolError>,
     },
     /// The two sides speak no common version.
     #[error("{peer} speaks another version of the protocol")]

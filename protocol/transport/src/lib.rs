@@ -18,7 +18,7 @@ pub use bulk::Bulk;
 pub use endpoint::PathSettings;
 pub use error::{BindError, CallError, DialError, ProtocolError};
 pub use peer::Peer;
-pub use pool::{Pool, PoolSettings};
+pub use pool::{PathReport, Pool, PoolSettings};
 pub use router::{CallContext, Failure, Router};
 pub use server::{Server, ServerSettings};
 

@@ -70,6 +70,21 @@ pub struct Pool {
     when_down: WhenDown,
 }
 
+/// One open connection as its sender sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathReport {
+    /// Whom it leads to.
+    pub peer: Peer,
+    /// The largest UDP payload found to pass, in bytes.
+    pub mtu: u16,
+    /// How long a packet and its acknowledgement take, smoothed.
+    pub round_trip: Duration,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets lost, and their contents sent again.
+    pub packets_lost: u64,
+}
+
 /// What a call does while its peer is known to be down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WhenDown {
@@ -136,6 +151,11 @@ impl Pool {
         }
     }
 
+    /// The connections that are open now, for operators.
+    pub fn paths(&self) -> Vec<PathReport> {
+        self.shared.links().values().flat_map(|link| link.paths()).collect()
+    }
+
     /// Closes all connections and waits shortly until the peers know. Calls at work end as lost.
     pub async fn close(&self) {
         self.shared.links().clear();
@@ -199,14 +219,14 @@ impl Failure {
             },
             Self::Lost { sent, source } => CallError::Lost { peer, sent, source },
             Self::TimedOut { sent } => CallError::TimedOut { peer, sent },
-            Self::Protocol(source) => CallError::Protocol { peer, source },
+            Self::Protocol(source) => CallError::Protocol { peer, source: Box::new(source) },
         }
     }
 }
 
 /// What a whole answer says.
 fn conclude<C: Call>(peer: Peer, answer: Answer) -> Result<(C::Reply, Bytes), CallError<C::Refusal>> {
-    let undecodable = |error| CallError::Protocol { peer, source: ProtocolError::Decode(error) };
+    let undecodable = |error| CallError::Protocol { peer, source: Box::new(ProtocolError::Decode(error)) };
     match answer {
         Answer::Done { body, bulk } => Ok((stream::decode(&body).map_err(undecodable)?, bulk)),
         Answer::Refused { body } => Err(CallError::Refused(stream::decode(&body).map_err(undecodable)?)),

@@ -9,9 +9,9 @@ use std::time::Instant;
 use quinn::{Connection, VarInt, WriteError};
 use tokio::runtime::Handle;
 
-use super::{Failure, PoolSettings};
-use crate::ProtocolError;
+use super::{Failure, PathReport, PoolSettings};
 use crate::stream::{Answer, CallStream, ReceiveError, Request};
+use crate::{Peer, ProtocolError};
 
 /// The code of an orderly close.
 const CLOSED: VarInt = VarInt::from_u32(0);
@@ -19,6 +19,9 @@ const CLOSED: VarInt = VarInt::from_u32(0);
 const SILENT: VarInt = VarInt::from_u32(1);
 /// A living peer acknowledges a request's packets well within this, even when its handler is slow.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(500);
+
+/// How often a connection is looked at within its longest silence.
+const LOOKS_PER_SILENCE: u32 = 4;
 
 /// A connection on which the hello was said.
 #[derive(Debug)]
@@ -52,6 +55,18 @@ impl Channel {
     /// Whether any call was answered on it.
     pub(super) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
+    }
+
+    /// How the connection does.
+    pub(super) fn report(&self, peer: Peer) -> PathReport {
+        let path = self.connection.stats().path;
+        PathReport {
+            peer,
+            mtu: path.current_mtu,
+            round_trip: path.rtt,
+            packets_sent: path.sent_packets,
+            packets_lost: path.lost_packets,
+        }
     }
 
     /// Says the hello, which proves nothing yet.
@@ -98,21 +113,21 @@ fn heard(connection: &Connection) -> u64 {
 ///
 /// A host that died sends nothing, not even a refusal, and QUIC's own idle timeout must be long enough for a busy
 /// peer's worst moment; a new connection to a busy peer costs little.
+///
+/// Looks are counted rather than time: a thread that was held up itself has not heard anyone either.
 async fn watch(connection: Connection, silence_max: Duration) {
-    let mut last = heard(&connection);
-    loop {
+    let (mut last, mut silent_looks) = (heard(&connection), 0);
+    while silent_looks < LOOKS_PER_SILENCE {
         tokio::select! {
             _ = connection.closed() => return,
-            () = tokio::time::sleep(silence_max) => {}
+            () = tokio::time::sleep(silence_max / LOOKS_PER_SILENCE) => {}
         }
         let now = heard(&connection);
-        if now == last {
-            tracing::debug!(address = %connection.remote_address(), "gave up a silent connection");
-            connection.close(SILENT, b"silent");
-            return;
-        }
+        silent_looks = if now == last { silent_looks + 1 } else { 0 };
         last = now;
     }
+    tracing::debug!(address = %connection.remote_address(), "gave up a silent connection");
+    connection.close(SILENT, b"silent");
 }
 
 async fn attempt(

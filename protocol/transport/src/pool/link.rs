@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::backoff;
 use super::channel::{Channel, until};
 use super::dial::{Dialer, random};
-use super::{Failure, WhenDown};
+use super::{Failure, PathReport, WhenDown};
 use crate::{DialError, Peer};
 
 /// A peer and the connections to it.
@@ -70,6 +70,15 @@ impl Link {
     /// How long nobody has used it.
     pub(super) fn idle_since(&self, now: Instant) -> Duration {
         now.saturating_duration_since(*self.used.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its open connections.
+    pub(super) fn paths(&self) -> Vec<PathReport> {
+        let ready = |slot: &Arc<Slot>| match &slot.state().phase {
+            Phase::Ready(channel) if channel.is_usable() => Some(channel.report(self.peer)),
+            _ => None,
+        };
+        self.slots.iter().filter_map(ready).collect()
     }
 
     /// A usable connection; connects when there is none. All callers of a slot share one attempt.
