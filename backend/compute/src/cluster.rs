@@ -1,0 +1,118 @@
+//! What this process knows of its cluster: the map, and how full the drives are.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use weft_layout::ClusterMap;
+use weft_meta::{GroupEpochs, SpaceView};
+use weft_transport::{Bulk, CallError, Peer, Pool};
+use weft_types::{ByteCount, Epoch, GroupId, MapVersion};
+use weft_wire::Call;
+use weft_wire::management::{GetMap, Heartbeat, HeartbeatRefusal, MapReply};
+
+/// How long management may take for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// The cluster as it was at some moment.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// The map; `None` until management was heard of.
+    pub(crate) map: Option<Arc<ClusterMap>>,
+    /// Room for files.
+    pub(crate) space: SpaceView,
+}
+
+impl GroupEpochs for View {
+    fn floor(&self, group: GroupId) -> Option<Epoch> {
+        self.map.as_ref()?.group(group).map(|group| group.epoch)
+    }
+}
+
+#[derive(Default)]
+struct Known {
+    map: Option<Arc<ClusterMap>>,
+    /// What shards occupy on all drives.
+    used: ByteCount,
+}
+
+/// The cluster, and the way to its processes.
+pub(crate) struct Cluster {
+    pub(crate) pool: Pool,
+    management: Peer,
+    known: Mutex<Known>,
+}
+
+impl Cluster {
+    pub(crate) fn new(pool: Pool, management: Peer) -> Self {
+        Self { pool, management, known: Mutex::default() }
+    }
+
+    /// The cluster as it is known now.
+    pub(crate) fn view(&self) -> View {
+        let known = self.known();
+        let space = known.map.as_ref().map_or(NO_SPACE, |map| space(map, known.used));
+        View { map: known.map.clone(), space }
+    }
+
+    /// A call to management.
+    pub(crate) async fn ask<C: Call>(&self, call: &C) -> Result<C::Reply, CallError<C::Refusal>> {
+        self.pool.call(&self.management, call, Bulk::none(), ANSWER_MAX).await.map(|(reply, _)| reply)
+    }
+
+    /// Fetches the map if there is a newer one. Without an answer the map stays as it is.
+    pub(crate) async fn refresh(&self) {
+        let version = self.version();
+        match self.ask(&GetMap { known: version }).await {
+            Ok(MapReply { map: Some(map) }) => self.learn(map),
+            Ok(MapReply { map: None }) => {}
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no cluster map"),
+        }
+    }
+
+    /// Tells management that this process lives, and hears how the cluster is.
+    pub(crate) async fn report(&self, heartbeat: &Heartbeat) -> Result<(), CallError<HeartbeatRefusal>> {
+        let heard = self.ask(heartbeat).await?;
+        self.known().used = heard.used;
+        if self.version() != Some(heard.map) {
+            self.refresh().await;
+        }
+        Ok(())
+    }
+
+    fn learn(&self, map: ClusterMap) {
+        if let Err(error) = map.validate() {
+            tracing::error!(error = &error as &dyn std::error::Error, "management sent a map that cannot be");
+            return;
+        }
+        let mut known = self.known();
+        if known.map.as_ref().is_none_or(|old| old.version < map.version) {
+            tracing::info!(version = %map.version, "cluster map");
+            known.map = Some(Arc::new(map));
+        }
+    }
+
+    fn version(&self) -> Option<MapVersion> {
+        self.known().map.as_ref().map(|map| map.version)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cluster(managed by {})", self.management)
+    }
+}
+
+const NO_SPACE: SpaceView = SpaceView { capacity: ByteCount::new(0), free: ByteCount::new(0) };
+
+/// Room for files, net of parity and spare: what drives have in use is N+M parts for N parts of files.
+fn space(map: &ClusterMap, used: ByteCount) -> SpaceView {
+    let capacity = map.net_capacity();
+    let (data, width) = (u128::from(map.protection.data()), u128::from(map.protection.width()));
+    let files = u64::try_from(u128::from(used.get()) * data / width).unwrap_or(u64::MAX);
+    SpaceView { capacity, free: capacity.saturating_sub(ByteCount::new(files)) }
+}

@@ -1,0 +1,171 @@
+//! Executing operations.
+
+use std::sync::atomic::Ordering;
+
+use weft_engine::Room;
+use weft_meta::{Context, execute, is_mutation, session, slot};
+use weft_types::NodeId;
+use weft_wire::Fault;
+use weft_wire::compute::Meta;
+use weft_wire::meta::{MetaError, MetaOp, MetaReply};
+
+use super::{Owner, WORK_KINDS, now};
+use crate::cluster::View;
+use crate::keys::Keys;
+use crate::rows::{Tx, WRITES_BYTES_MAX};
+
+/// An operation that was executed, or could not be yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// Send the answer when this batch is durable.
+    Answer {
+        /// The answer.
+        answer: Result<MetaReply, MetaError>,
+        /// The batch.
+        durable_with: u64,
+    },
+    /// The batch that fills is full; ask again once there is progress.
+    Full,
+}
+
+/// What an operation came to, before it counts.
+enum Outcome {
+    /// Answer this; the transaction's writes do not count.
+    Nothing(Result<MetaReply, MetaError>),
+    /// Answer this; the transaction's writes count.
+    Written(Result<MetaReply, MetaError>),
+}
+
+impl Owner {
+    /// Executes an operation and answers it when all that it wrote and saw is durable.
+    ///
+    /// # Errors
+    /// [`Fault::NotServing`] when the owner has failed, or fails before: the same call gets its answer from the next.
+    pub(crate) async fn meta(
+        &self,
+        node: NodeId,
+        call: &Meta,
+        view: &View,
+    ) -> Result<Result<MetaReply, MetaError>, Fault> {
+        let mut progress = self.progress();
+        loop {
+            progress.mark_unchanged();
+            match self.execute(node, call, view)? {
+                Attempt::Answer { answer, durable_with } => {
+                    self.durable(durable_with).await?;
+                    self.operations.fetch_add(1, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Attempt::Full => progress.changed().await.map_err(|_| Fault::NotServing)?,
+            }
+        }
+    }
+
+    /// Executes an operation; its effects are visible to those that come after it, and not durable yet.
+    ///
+    /// # Errors
+    /// [`Fault::NotServing`]
+    pub(crate) fn execute(&self, node: NodeId, call: &Meta, view: &View) -> Result<Attempt, Fault> {
+        let keys = self.keys.as_ref().ok_or(Fault::NotServing)?;
+        let mutation = is_mutation(&call.op);
+        let room = self.room();
+        let mut rows = self.committer.rows();
+        if self.is_dropping() || !self.is_serving() {
+            return Err(Fault::NotServing);
+        }
+        if mutation && rows.is_full() {
+            return Ok(Attempt::Full);
+        }
+        let mut tx = rows.begin();
+        let outcome = match self.admit(&mut tx, node, call, mutation) {
+            Err(refusal) => Outcome::Nothing(Err(refusal)),
+            Ok(()) if !mutation => {
+                Outcome::Nothing(execute(&mut tx, &mut self.context(keys, call, view), &call.op))
+            }
+            Ok(()) => self.mutate(&mut tx, keys, call, view, room),
+        };
+        let answer = match outcome {
+            Outcome::Nothing(answer) => {
+                tx.discard_writes();
+                answer
+            }
+            Outcome::Written(answer) => answer,
+        };
+        if tx.has_written(WORK_KINDS) {
+            self.work.notify_one();
+        }
+        let writes = tx.finish();
+        Ok(Attempt::Answer { answer, durable_with: rows.commit(writes) })
+    }
+
+    /// Whether the session is open, the caller's, and may ask for this.
+    fn admit(&self, tx: &mut Tx<'_>, node: NodeId, call: &Meta, mutation: bool) -> Result<(), MetaError> {
+        let session = session::find(tx, call.session)?.ok_or(MetaError::SessionEnded)?;
+        if session.node != node {
+            return Err(MetaError::SessionEnded);
+        }
+        if call.slot.get() >= self.settings.slots {
+            return Err(MetaError::SlotOutOfStep);
+        }
+        session::check(tx, call.session, mutation)
+    }
+
+    fn mutate(&self, tx: &mut Tx<'_>, keys: &Keys, call: &Meta, view: &View, room: Room) -> Outcome {
+        let Meta { session, slot, seq, op, .. } = call;
+        match slot::replay(tx, keys, *session, *slot, *seq) {
+            Err(refusal) => return Outcome::Nothing(Err(refusal)),
+            Ok(slot::Attempt::Replay(answer)) => return Outcome::Nothing(answer),
+            Ok(slot::Attempt::Fresh) => {}
+        }
+        if room < needed(op) {
+            return Outcome::Nothing(Err(MetaError::NoSpace));
+        }
+        let mut answer = execute(tx, &mut self.context(keys, call, view), op);
+        if answer.is_ok() && tx.bytes() > WRITES_BYTES_MAX {
+            tracing::warn!(bytes = tx.bytes(), "refused an operation that is too large for a batch");
+            answer = Err(MetaError::NoSpace);
+        }
+        if answer.is_err() {
+            tx.discard_writes();
+        }
+        slot::record(tx, *session, *slot, *seq, &answer);
+        Outcome::Written(answer)
+    }
+
+    fn context<'a>(&self, keys: &'a Keys, call: &Meta, view: &'a View) -> Context<'a> {
+        Context {
+            now: now(),
+            caller: call.caller,
+            session: call.session,
+            filesystem: self.filesystem,
+            names: keys,
+            keys,
+            groups: view,
+            space: view.space,
+        }
+    }
+}
+
+/// The room that the log must have: what frees some, or makes durable what is on the drives already, may use the
+/// reserve.
+const fn needed(op: &MetaOp) -> Room {
+    match op {
+        MetaOp::Unlink { .. }
+        | MetaOp::RemoveDirectory { .. }
+        | MetaOp::RemoveXattr { .. }
+        | MetaOp::Reap { .. }
+        | MetaOp::Commit(_) => Room::Reserve,
+        MetaOp::SetAttributes { changes, .. } if changes.size.is_some() => Room::Reserve,
+        _ => Room::Ample,
+    }
+}
+
+/// Whether an operation speaks of placement groups that this map does not know, or not as they are now.
+pub(crate) fn needs_newer_map(op: &MetaOp, view: &View) -> bool {
+    let MetaOp::Commit(commit) = op else { return false };
+    let known = |extent: &weft_wire::meta::NewExtent| {
+        let group = view.map.as_ref().and_then(|map| map.group(extent.group));
+        group.is_some_and(|group| group.epoch >= extent.group_epoch)
+    };
+    !commit.extents.iter().all(known)
+}

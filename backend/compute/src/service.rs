@@ -1,0 +1,107 @@
+//! The calls that compute answers, and for whom.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use weft_transport::{CallContext, Failure, Router};
+use weft_types::Role;
+use weft_wire::compute::{
+    CloseSession, DropFilesystem, Meta, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
+    SessionOpened, SessionRenewed,
+};
+use weft_wire::meta::{MetaError, MetaReply};
+
+use crate::filesystems::Filesystems;
+use crate::owner::{Opening, needs_newer_map};
+
+const FRONTENDS: &[Role] = &[Role::Frontend];
+const MANAGEMENT: &[Role] = &[Role::Management];
+
+type Answer<T, R> = Result<(T, Bytes), Failure<R>>;
+
+/// The calls of compute.
+pub(crate) fn router(filesystems: &Arc<Filesystems>) -> Router {
+    let shared = || Arc::clone(filesystems);
+    let (opening, renewing, closing, meta, dropping) = (shared(), shared(), shared(), shared(), shared());
+    Router::new()
+        .on(FRONTENDS, move |context, call, _| plain(open_session(Arc::clone(&opening), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(renew_session(Arc::clone(&renewing), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(close_session(Arc::clone(&closing), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(execute(Arc::clone(&meta), context, call)))
+        .on(MANAGEMENT, move |_, call: DropFilesystem, _| {
+            let filesystems = Arc::clone(&dropping);
+            plain(async move { filesystems.drop_filesystem(call.filesystem).await })
+        })
+}
+
+/// An answer without bulk.
+async fn plain<T, R>(answer: impl Future<Output = Result<T, Failure<R>>>) -> Answer<T, R> {
+    answer.await.map(|reply| (reply, Bytes::new()))
+}
+
+async fn open_session(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: OpenSession,
+) -> Result<SessionOpened, Failure<OpenRefusal>> {
+    let owner = filesystems.by_name(&call.filesystem).await.map_err(Failure::Refused)?;
+    match owner.open_session(context.peer.node, &call, Instant::now())? {
+        Opening::Refused(refusal) => Err(Failure::Refused(refusal)),
+        Opening::Opened { session, durable_with } => {
+            owner.durable(durable_with).await?;
+            let settings = filesystems.settings;
+            tracing::info!(%session, filesystem = %owner.filesystem(), host = call.holder.host, "a session is open");
+            Ok(SessionOpened {
+                session,
+                filesystem: owner.filesystem(),
+                lease_ms: lease_ms(&filesystems),
+                slots: settings.slots,
+            })
+        }
+    }
+}
+
+async fn renew_session(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: RenewSession,
+) -> Result<SessionRenewed, Failure<SessionGone>> {
+    let received = Instant::now();
+    let ended = Failure::Refused(SessionGone::Ended);
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended.clone())?;
+    let renewed = owner.renew_session(context.peer.node, call.session, received)?;
+    if renewed { Ok(SessionRenewed { lease_ms: lease_ms(&filesystems) }) } else { Err(ended) }
+}
+
+async fn close_session(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: CloseSession,
+) -> Result<SessionClosed, Failure<SessionGone>> {
+    let ended = Failure::Refused(SessionGone::Ended);
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended.clone())?;
+    let durable_with = owner.close_session(context.peer.node, call.session)?.ok_or(ended)?;
+    owner.durable(durable_with).await?;
+    tracing::info!(session = %call.session, "a session was closed");
+    Ok(SessionClosed {})
+}
+
+async fn execute(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: Meta,
+) -> Result<MetaReply, Failure<MetaError>> {
+    let ended = Failure::Refused(MetaError::SessionEnded);
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended)?;
+    let mut view = filesystems.cluster.view();
+    if needs_newer_map(&call.op, &view) {
+        filesystems.cluster.refresh().await;
+        view = filesystems.cluster.view();
+    }
+    owner.meta(context.peer.node, &call, &view).await?.map_err(Failure::Refused)
+}
+
+fn lease_ms(filesystems: &Filesystems) -> u32 {
+    u32::try_from(filesystems.settings.lease.as_millis()).unwrap_or(u32::MAX)
+}
