@@ -1,3 +1,84 @@
 //! Runs a container of drive, compute and management processes from a JSON file.
+//!
+//! People use `weft`, which starts this program beside itself.
 
-fn main() {}
+mod files;
+mod form;
+mod host;
+mod run;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use weft_resources::{FormSpec, Formed};
+
+/// Longest text of a spec, in bytes.
+const SPEC_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Parser)]
+#[command(name = "weftd", version, about = "Runs the backend processes of a Weft cluster")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Form a new cluster on this host and print what was made, as JSON
+    Form {
+        /// The JSON file that says what to form; - for standard input
+        #[arg(long, value_name = "FILE")]
+        spec: PathBuf,
+    },
+    /// Run a container until it is told to stop by SIGTERM or SIGINT
+    Run {
+        /// The container's JSON file
+        container: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging();
+    host::harden();
+    let outcome = match arguments.command {
+        Command::Form { spec } => form_cluster(&spec),
+        Command::Run { container } => run::run(&container).map_err(|error| run::explained(&error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weftd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error; `WEFT_LOG` says how much, as in `debug` or `weft_drive=trace,info`.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WEFT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+fn form_cluster(file: &Path) -> anyhow::Result<()> {
+    let text = read_spec(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let spec: FormSpec = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not a cluster's spec", file.display()))?;
+    let formed: Formed = form::form(&spec)?;
+    println!("{}", serde_json::to_string(&formed)?);
+    Ok(())
+}
+
+fn read_spec(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    if file == Path::new("-") {
+        std::io::stdin().take(SPEC_BYTES_MAX).read_to_end(&mut text)?;
+    } else {
+        std::fs::File::open(file)?.take(SPEC_BYTES_MAX).read_to_end(&mut text)?;
+    }
+    Ok(text)
+}

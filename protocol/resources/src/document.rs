@@ -44,12 +44,9 @@ pub enum DocumentError {
         bytes: usize,
         /// What to do.
         remedy: &'static str,
-        /// Where the parser stopped.
-        #[source]
-        source: serde_json::Error,
     },
     /// Not JSON, or not this resource.
-    #[error("{}: this is not a valid {kind} ({source}); {remedy}", path.display())]
+    #[error("{}: this is not a valid {kind} ({fault}); {remedy}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -57,8 +54,8 @@ pub enum DocumentError {
         kind: &'static str,
         /// What to do.
         remedy: &'static str,
-        /// What is wrong and where.
-        source: serde_json::Error,
+        /// What is wrong and where. In the text, not a source: it is half of the one line that a person needs.
+        fault: serde_json::Error,
     },
     /// Its format number was never given.
     #[error("{}: this {kind} has format {found}, which does not exist; {remedy}", path.display())]
@@ -85,13 +82,13 @@ struct Head {
 /// # Errors
 /// [`DocumentError`]; the format is looked at before anything else, so a newer file is never called damaged.
 pub fn parse<D: Document>(path: &Path, text: &[u8]) -> Result<D, DocumentError> {
-    let fault = |source: serde_json::Error| {
+    let fault = |fault: serde_json::Error| {
         let (path, kind, remedy) = (path.to_owned(), D::KIND, D::REMEDY);
-        match source.classify() {
+        match fault.classify() {
             serde_json::error::Category::Eof => {
-                DocumentError::Truncated { path, kind, bytes: text.len(), remedy, source }
+                DocumentError::Truncated { path, kind, bytes: text.len(), remedy }
             }
-            _ => DocumentError::Malformed { path, kind, remedy, source },
+            _ => DocumentError::Malformed { path, kind, remedy, fault },
         }
     };
     let Head { format } = serde_json::from_slice(text).map_err(fault)?;

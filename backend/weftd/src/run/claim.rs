@@ -1,0 +1,114 @@
+//! A container's place among what runs: its lock, and the files that say how far it has come.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+
+use rustix::fs::{FlockOperation, flock};
+use weft_resources::{ClusterDir, Container, ContainerName, Document, Phase, Process, RunState, start_ticks};
+
+use crate::files::{self, FileError};
+
+/// Why a container's place was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClaimError {
+    /// It runs already.
+    #[error("container {0} is running already")]
+    Running(ContainerName),
+    /// The host refuses.
+    #[error("cannot use {}", path.display())]
+    Host {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+    /// The state could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The place of a container that this process runs. Its lock goes with the process, however that ends.
+pub(crate) struct Claim {
+    dir: ClusterDir,
+    state: RunState,
+    _lock: File,
+}
+
+impl Claim {
+    /// Takes the lock, and says that the container is starting.
+    pub(crate) fn take(dir: &ClusterDir, container: &Container) -> Result<Self, ClaimError> {
+        let path = dir.lock_file(&container.name);
+        let host = |path: &PathBuf, source| ClaimError::Host { path: path.clone(), source };
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let lock = opened.map_err(|source| host(&path, source))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+            rustix::io::Errno::WOULDBLOCK => ClaimError::Running(container.name.clone()),
+            other => host(&path, other.into()),
+        })?;
+        let stat = PathBuf::from("/proc/self/stat");
+        let text = std::fs::read_to_string(&stat).map_err(|source| host(&stat, source))?;
+        let ticks = start_ticks(&text).ok_or_else(|| host(&stat, io::ErrorKind::InvalidData.into()))?;
+        let state = RunState {
+            format: RunState::FORMAT,
+            container: container.name.clone(),
+            cluster: container.cluster,
+            roles: container.processes.iter().map(Process::role).collect(),
+            pid: std::process::id(),
+            start_ticks: ticks,
+            address: container.processes.first().and_then(Process::listen),
+            mount: None,
+            state: Phase::Starting,
+        };
+        let claim = Self { dir: dir.clone(), state, _lock: lock };
+        claim.write()?;
+        files::write(&dir.pid_file(&container.name), format!("{}\n", std::process::id()).as_bytes())?;
+        Ok(claim)
+    }
+
+    /// Says how far the container has come. When the host does not take it, the container goes on.
+    pub(crate) fn set(&mut self, phase: Phase) {
+        tracing::info!(container = %self.state.container, state = ?phase, "the container's state changed");
+        self.state.state = phase;
+        if let Err(error) = self.write() {
+            tracing::error!(
+                error = &error as &dyn core::error::Error,
+                "the container's state was not written"
+            );
+        }
+    }
+
+    /// Leaves the reason behind for which the container gave up.
+    pub(crate) fn fail(&mut self, line: &str) {
+        self.set(Phase::Failed(line.to_owned()));
+    }
+
+    /// Leaves no trace of a container that stopped as it was told.
+    pub(crate) fn release(self) {
+        let name = &self.state.container;
+        for path in [self.dir.run_state(name), self.dir.pid_file(name)] {
+            if let Err(error) = files::remove(&path) {
+                tracing::warn!(%error, path = %path.display(), "a file of a stopped container is left behind");
+            }
+        }
+    }
+
+    fn write(&self) -> Result<(), FileError> {
+        files::write_document(&self.dir.run_state(&self.state.container), &self.state)
+    }
+}
+
+/// From now on a panic, in whichever thread, ends this process at once and leaves its reason behind: a container is
+/// never half alive. Whatever was answered is durable without an orderly stop.
+pub(crate) fn announce_panics(claim: &Claim) {
+    let (path, state) = (claim.dir.run_state(&claim.state.container), claim.state.clone());
+    let earlier = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        earlier(panic);
+        let reason = Phase::Failed(format!("{panic}").replace('\n', " "));
+        // Nothing is left to be done when this fails too.
+        let _ = files::write_document(&path, &RunState { state: reason, ..state.clone() });
+        std::process::abort();
+    }));
+}
