@@ -16,7 +16,7 @@ use crate::CallTag;
 pub const HEADER_BYTES: usize = 16;
 /// Longest body. A commit of a thousand extents and a listing of a thousand names fit.
 pub const BODY_BYTES_MAX: u32 = 1 << 20;
-/// Longest bulk: the largest shard is a third of a 4 MiB extent with its tags; a mirrored one is far smaller.
+/// Longest bulk: the largest shard is half of a 4 MiB extent (2+1) with its tags.
 pub const BULK_BYTES_MAX: u32 = 4 << 20;
 
 /// A header is not one of ours.

@@ -310,7 +310,8 @@ pub struct FilesystemsListed {
     pub filesystems: Vec<FilesystemInfo>,
 }
 
-/// Deletes a filesystem and all that is in it. Its keys are gone for good when answered; space follows.
+/// Deletes a filesystem and all that is in it. When answered it can no longer be opened; its extents follow in the
+/// background, and with the last of them its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct DeleteFilesystem {
     /// Its name.
