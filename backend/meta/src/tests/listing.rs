@@ -20,6 +20,7 @@ pub(super) fn list(world: &mut World, inode: Inode, limit: u32) -> Vec<(Name, In
     let (mut names, mut after) = (Vec::new(), 0);
     loop {
         let page = page(world, inode, after, limit);
+        assert!(page.end || page.entries.last().is_some_and(|last| last.cookie > after), "it goes on");
         for entry in page.entries {
             assert!(entry.cookie >= after && entry.cookie > 2);
             let attributes = entry.attributes.expect("asked for");

@@ -298,6 +298,10 @@ pub struct ReadMap {
 }
 
 /// Puts sealed extents into a file's map; they replace whatever was there. All or nothing.
+///
+/// Bytes of an extent beyond the file's length, which `size_min` may have raised, are left out. Several extents that
+/// replace more than 2^18 runs together are refused with [`Invalid`](super::MetaError::Invalid): they are to be
+/// committed one by one.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Commit {
     /// Which file.

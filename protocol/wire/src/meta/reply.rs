@@ -84,7 +84,8 @@ pub struct DirectoryPage {
 /// One name of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct DirectoryEntry {
-    /// Where to go on after it. Stable as long as the name stays; greater than 2.
+    /// Where to go on after it. Stable as long as the name stays; greater than 2. Names may share a cookie; they are
+    /// then together in one page, even beyond its limit, and a frontend passes all of them on or none.
     #[n(0)]
     pub cookie: u64,
     /// The name.
