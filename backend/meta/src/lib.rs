@@ -5,7 +5,7 @@
 //! what [`RowKey::sealing`] says.
 //!
 //! # How a runner drives it
-//! - [`format`] makes the rows of an empty filesystem.
+//! - [`format()`] makes the rows of an empty filesystem.
 //! - [`session::open`] before anything else of a session; [`execute`] refuses what no open session asks.
 //! - Mutations ([`is_mutation`]) are answered exactly once: [`slot::replay`] first, then [`execute`], then
 //!   [`slot::record`] in the same transaction. Of a refused mutation only the record is kept.
