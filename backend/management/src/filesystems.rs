@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use weft_types::{MetadataShard, NodeId, Timestamp};
 use weft_wire::management::{FilesystemInfo, FilesystemRefusal, Ownership};
 
-use crate::keeper::ChangeError;
+use crate::keeper::{ChangeError, in_one_line};
 use crate::management::Management;
 use crate::new_keys;
 
@@ -18,7 +18,7 @@ impl Management {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let row =
             new_keys::filesystem(&*self.kms, contents.map.cluster, name, Timestamp::from_unix(now)).await;
-        let row = row.map_err(|error| FilesystemRefusal::Keys { reason: error.to_string() })?;
+        let row = row.map_err(|error| FilesystemRefusal::Keys { reason: in_one_line(&error) })?;
         let info = self.keeper.change(|contents| contents.create(row)).await.map_err(store_refusal)?;
         tracing::info!(filesystem = %info.id, name = info.name, "a filesystem was created");
         Ok(info)
@@ -45,7 +45,7 @@ pub(crate) fn store_refusal(error: ChangeError<FilesystemRefusal>) -> Filesystem
         ChangeError::Refused(refusal) => refusal,
         ChangeError::Store(error) => {
             tracing::error!(error = &error as &dyn core::error::Error, "the cluster store was not written");
-            FilesystemRefusal::Store { reason: error.to_string() }
+            FilesystemRefusal::Store { reason: in_one_line(&error) }
         }
         ChangeError::BrokenOff => FilesystemRefusal::Store { reason: "writing was broken off".to_owned() },
     }

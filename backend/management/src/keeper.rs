@@ -73,13 +73,19 @@ impl Keeper {
             let version = file.header().version;
             let written = file.replace(version, &next.encode(), random::nonce());
             *seen.fault.lock().unwrap_or_else(PoisonError::into_inner) =
-                written.as_ref().err().map(ToString::to_string);
+                written.as_ref().err().map(|error| in_one_line(error));
             written.map_err(ChangeError::Store)?;
             *seen.contents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
             Ok(out)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(ChangeError::BrokenOff))
     }
+}
+
+/// An error and its causes, for those who do not see the log.
+pub(crate) fn in_one_line(error: &dyn core::error::Error) -> String {
+    let causes = core::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 #[cfg(test)]
@@ -155,7 +161,8 @@ mod tests {
         });
         assert!(matches!(failed.await, Err(ChangeError::Store(_))));
         assert_eq!(keeper.contents().map.version, MapVersion::new(1));
-        assert!(keeper.fault().is_some());
+        let fault = keeper.fault().expect("said");
+        assert!(fault.contains("No such file"), "the cause is said too: {fault}");
         std::fs::create_dir(&store).expect("made");
         keeper.change(|_| Ok::<_, ()>(())).await.expect("written again");
         assert_eq!(keeper.fault(), None);

@@ -13,7 +13,10 @@ pub const SILENCE_MAX: Duration = Duration::from_millis(4500);
 /// How often states are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Most frontends that are remembered; beyond it, those silent for longest are forgotten, their counters with them.
-const FRONTENDS_MAX: usize = 4096;
+const FRONTENDS_MAX: usize = 1024;
+/// Longest text of a heartbeat that is kept, in bytes: what others say must not fill the memory, nor the answer to
+/// who asks for the status.
+const TEXT_BYTES_MAX: usize = 256;
 
 /// Whether a node last heard of then is up now.
 pub(crate) fn is_up(last_heard: Option<Duration>, now: Duration) -> bool {
@@ -62,6 +65,7 @@ impl Membership {
         check(map, (node, role), &heartbeat)?;
         let earlier = self.heard.get(&node).map(|heard| heard.carried_over(&heartbeat)).unwrap_or_default();
         let mut last = heartbeat;
+        cut_texts(&mut last);
         if let NodeReport::Frontend(report) = &mut last.report {
             earlier.add_to(report);
         }
@@ -149,6 +153,21 @@ impl Counters {
         report.damaged = report.damaged.saturating_add(self.damaged);
         report.unreadable = report.unreadable.saturating_add(self.unreadable);
     }
+}
+
+fn cut_texts(heartbeat: &mut Heartbeat) {
+    let cut = |text: &mut String| text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    cut(&mut heartbeat.container);
+    let warning = match &mut heartbeat.report {
+        NodeReport::Drive(report) => &mut report.warning,
+        NodeReport::Compute(report) => &mut report.warning,
+        NodeReport::Frontend(report) => {
+            cut(&mut report.filesystem);
+            cut(&mut report.mount);
+            &mut report.warning
+        }
+    };
+    warning.iter_mut().for_each(cut);
 }
 
 fn check(

@@ -164,6 +164,24 @@ fn frontends_are_remembered_within_bounds_the_latest_first() {
 }
 
 #[test]
+fn long_texts_are_cut_between_characters() {
+    let map = fixture::map();
+    let node = NodeId::from_bytes([0x55; 16]);
+    let mut heartbeat = of_frontend(node, 1, 1);
+    heartbeat.container = "é".repeat(100_000);
+    if let NodeReport::Frontend(report) = &mut heartbeat.report {
+        (report.mount, report.warning) = (format!("/{}", "é".repeat(100_000)), Some("w".repeat(100_000)));
+    }
+    let mut membership = Membership::default();
+    membership.hear(seconds(1), &map, (node, Role::Frontend), heartbeat).expect("counted");
+    let last = &membership.of(node).expect("heard").last;
+    assert_eq!(last.container, "é".repeat(128));
+    let NodeReport::Frontend(report) = &last.report else { panic!("{last:?}") };
+    assert_eq!(report.mount.len(), 255, "no character is cut through");
+    assert_eq!(report.warning.as_ref().map(String::len), Some(256));
+}
+
+#[test]
 fn space_is_what_drives_say_and_what_the_map_says_of_the_silent() {
     let map = fixture::map();
     let mut membership = Membership::default();

@@ -112,3 +112,77 @@ pub(crate) fn announce_panics(claim: &Claim) {
         std::process::abort();
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
+    use weft_resources::{Kms, Peer, parse};
+    use weft_types::{ClusterId, NodeId};
+
+    /// Names the directory to the child process of the test below.
+    const CHILD: &str = "WEFT_TEST_PANIC_IN";
+
+    fn claim(root: &Path) -> Result<Claim, ClaimError> {
+        let container = Container {
+            format: Container::FORMAT,
+            name: ContainerName::drive(0),
+            cluster: ClusterId::from_bytes([1; 16]),
+            directory: "..".into(),
+            management: Peer { node: NodeId::from_bytes([2; 16]), address: ([127, 0, 0, 1], 1).into() },
+            kms: Kms::Local { key_file: "key".into() },
+            processes: Vec::new(),
+        };
+        Claim::take(&ClusterDir::new(root), &container)
+    }
+
+    fn state(root: &Path) -> Option<Phase> {
+        let path = ClusterDir::new(root).run_state(&ContainerName::drive(0));
+        let state: RunState = parse(&path, &std::fs::read(&path).ok()?).expect("whole");
+        Some(state.state)
+    }
+
+    #[test]
+    fn a_container_is_claimed_once_and_released_without_a_trace() {
+        let root = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir(root.path().join("run")).expect("made");
+        let mut first = claim(root.path()).expect("claimed");
+        assert!(matches!(claim(root.path()), Err(ClaimError::Running(_))));
+        first.set(Phase::Running);
+        assert_eq!(state(root.path()), Some(Phase::Running));
+        first.release();
+        assert_eq!(state(root.path()), None);
+        claim(root.path()).expect("claimed again");
+    }
+
+    /// The child's part: a panic where nobody would look, in a task of a thread's event loop.
+    fn panic_in_a_task(root: &Path) {
+        let mut claim = claim(root).expect("claimed");
+        claim.set(Phase::Running);
+        announce_panics(&claim);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async { tokio::spawn(async { panic!("lost\nits way") }).await.is_err() })
+        });
+        assert!(thread.join().is_err(), "the process has ended before");
+    }
+
+    #[test]
+    fn a_panic_anywhere_ends_the_process_and_leaves_its_reason() {
+        if let Some(root) = std::env::var_os(CHILD) {
+            return panic_in_a_task(Path::new(&root));
+        }
+        let root = tempfile::tempdir().expect("tempdir");
+        std::fs::create_dir(root.path().join("run")).expect("made");
+        let this = "run::claim::tests::a_panic_anywhere_ends_the_process_and_leaves_its_reason";
+        let child = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", this])
+            .env(CHILD, root.path())
+            .output()
+            .expect("runs");
+        assert_eq!(child.status.signal(), Some(rustix::process::Signal::ABORT.as_raw()), "{child:?}");
+        let state = state(root.path()).expect("left");
+        assert!(matches!(&state, Phase::Failed(line) if line.contains("lost its way")), "{state:?}");
+    }
+}

@@ -17,7 +17,8 @@ use weft_transport::{Bulk, CallError, Peer, Pool, PoolSettings};
 use weft_types::{ByteCount, Role};
 use weft_wire::Call;
 use weft_wire::management::{
-    CreateFilesystem, FilesystemInfo, FilesystemRefusal, GetStatus, ListFilesystems, Status,
+    CreateFilesystem, DeleteFilesystem, FilesystemInfo, FilesystemRefusal, GetMap, GetStatus,
+    ListFilesystems, Status,
 };
 
 /// How long a container may take to serve, and to stop.
@@ -150,11 +151,16 @@ impl Host {
     }
 
     /// A client with the administrator's credentials.
-    pub(crate) fn admin(&self) -> Admin {
-        let text = fs::read_to_string(self.dir().admin_credentials()).expect("read");
+    pub(crate) fn admin(&self) -> Client {
+        self.client(&self.dir().admin_credentials())
+    }
+
+    /// A client with a node's credentials.
+    pub(crate) fn client(&self, credentials: &Path) -> Client {
+        let text = fs::read_to_string(credentials).expect("read");
         let path = self.dir().cluster_file();
         let state: ClusterFile = parse(&path, &fs::read(&path).expect("read")).expect("a cluster");
-        Admin::new(&Credentials::from_pem(&text).expect("credentials"), &state)
+        Client::new(&Credentials::from_pem(&text).expect("credentials"), &state)
     }
 
     /// Files of the cluster that hold these bytes.
@@ -215,14 +221,14 @@ impl Drop for Host {
     }
 }
 
-/// Calls management as the administrator.
-pub(crate) struct Admin {
+/// Calls management and compute as one node.
+pub(crate) struct Client {
     runtime: tokio::runtime::Runtime,
     pool: Pool,
     management: Peer,
 }
 
-impl Admin {
+impl Client {
     fn new(credentials: &Credentials, state: &ClusterFile) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let pool = Pool::new(runtime.handle().clone(), credentials, PoolSettings::default()).expect("a pool");
@@ -231,9 +237,21 @@ impl Admin {
         Self { runtime, pool, management: Peer { identity, address: state.management.address } }
     }
 
-    fn call<C: Call>(&self, call: &C) -> Result<C::Reply, CallError<C::Refusal>> {
-        let call = self.pool.call(&self.management, call, Bulk::none(), Duration::from_secs(5));
+    pub(crate) fn call<C: Call>(&self, call: &C) -> Result<C::Reply, CallError<C::Refusal>> {
+        self.call_to(&self.management, call)
+    }
+
+    pub(crate) fn call_to<C: Call>(&self, peer: &Peer, call: &C) -> Result<C::Reply, CallError<C::Refusal>> {
+        let call = self.pool.call(peer, call, Bulk::none(), Duration::from_secs(10));
         self.runtime.block_on(call).map(|(reply, _)| reply)
+    }
+
+    /// The compute process, as the map has it.
+    pub(crate) fn compute(&self) -> Peer {
+        let map = self.call(&GetMap { known: None }).expect("a map").map.expect("a map");
+        let entry = &map.computes[0];
+        let identity = NodeIdentity { cluster: map.cluster, role: Role::Compute, node: entry.node };
+        Peer { identity, address: entry.address.parse().expect("an address") }
     }
 
     /// The status, once it is as wanted.
@@ -257,15 +275,25 @@ impl Admin {
     }
 
     pub(crate) fn create_filesystem(&self, name: &str) -> Result<FilesystemInfo, FilesystemRefusal> {
-        match self.call(&CreateFilesystem { name: name.to_owned() }) {
-            Ok(info) => Ok(info),
-            Err(CallError::Refused(refusal)) => Err(refusal),
-            Err(other) => panic!("{other}"),
-        }
+        refused(self.call(&CreateFilesystem { name: name.to_owned() }))
+    }
+
+    pub(crate) fn delete_filesystem(&self, name: &str) -> Result<(), FilesystemRefusal> {
+        refused(self.call(&DeleteFilesystem { name: name.to_owned() })).map(|_| ())
     }
 
     pub(crate) fn list_filesystems(&self) -> Vec<FilesystemInfo> {
         self.call(&ListFilesystems {}).expect("listed").filesystems
+    }
+}
+
+/// What the operation said; that it was not carried out fails the test.
+#[track_caller]
+fn refused<T, R: std::fmt::Debug>(answer: Result<T, CallError<R>>) -> Result<T, R> {
+    match answer {
+        Ok(reply) => Ok(reply),
+        Err(CallError::Refused(refusal)) => Err(refusal),
+        Err(other) => panic!("{other}: {other:?}"),
     }
 }
 
@@ -282,7 +310,7 @@ fn last_line(text: &[u8]) -> String {
 
 /// Looks again and again until there is something; the deadline turns a hang into a failure.
 #[track_caller]
-fn wait<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + patience;
     while Instant::now() < until {
         match look() {

@@ -9,16 +9,24 @@ use std::time::Duration;
 use host::{Host, Offer};
 use weft_layout::DriveState;
 use weft_resources::{ClusterDir, ContainerName, Phase};
-use weft_types::Role;
-use weft_wire::management::{FilesystemRefusal, Severity, Status};
+use weft_transport::CallError;
+use weft_types::{MetadataShard, Role};
+use weft_wire::Fault;
+use weft_wire::compute::{CloseSession, OpenSession, SessionHolder};
+use weft_wire::management::{FilesystemRefusal, ListFilesystems, OwnFilesystem, Severity, Status};
 
 fn drives_up(status: &Status) -> usize {
     status.map.drives.iter().filter(|drive| drive.state == DriveState::Up).count()
 }
 
-fn all_drives_heard(status: &Status) -> bool {
-    let drives = || status.nodes.iter().filter(|node| node.role == Role::Drive);
-    drives_up(status) == 3 && drives().count() == 3 && drives().all(|node| node.up && node.last.is_some())
+/// Nothing is wrong: only notices are left.
+fn is_healthy(status: &Status) -> bool {
+    let heard = |role, count| {
+        let nodes = || status.nodes.iter().filter(|node| node.role == role);
+        nodes().count() == count && nodes().all(|node| node.up && node.last.is_some())
+    };
+    let quiet = status.alerts.iter().all(|alert| alert.severity == Severity::Notice);
+    quiet && drives_up(status) == 3 && heard(Role::Drive, 3) && heard(Role::Compute, 1)
 }
 
 #[test]
@@ -28,7 +36,7 @@ fn a_cluster_is_formed_started_hurt_and_stopped() {
     assert_eq!((formed.state.drives, formed.cleaned), (3, false));
     host.start_all();
     let client = host.admin();
-    let status = client.wait_status("every drive is heard", Duration::from_secs(10), all_drives_heard);
+    let status = client.wait_status("it is healthy", Duration::from_secs(10), is_healthy);
     assert_eq!(status.losses_survived, Some(1));
     assert!(status.kms.starts_with("local "), "{}", status.kms);
     assert!(status.alerts.iter().any(|alert| alert.severity == Severity::Notice), "the local KMS is said");
@@ -49,20 +57,60 @@ fn a_cluster_is_formed_started_hurt_and_stopped() {
     assert!(seen.alerts.iter().any(|alert| alert.cause.contains("drive1")), "{:?}", seen.alerts);
     assert_eq!(host.run_state(&victim).expect("left behind").state, Phase::Running);
     host.start(&victim);
-    client.wait_status("the drive is back", Duration::from_secs(5), all_drives_heard);
+    client.wait_status("the drive is back", Duration::from_secs(5), is_healthy);
 
     let second = host.run_to_end(&victim);
     assert!(second.line.contains("drive1 is running already; stop that one first"), "{}", second.line);
 
     host.kill(&ContainerName::compute0());
     host.start(&ContainerName::compute0());
-    client.wait_status("management is back", Duration::from_secs(10), all_drives_heard);
+    client.wait_status("management is back", Duration::from_secs(10), is_healthy);
     assert_eq!(client.list_filesystems(), [created]);
 
     for name in host.names() {
         assert!(host.stop(&name), "{name} stops cleanly");
         assert_eq!(host.run_state(&name), None, "{name} leaves no state behind");
     }
+}
+
+#[test]
+fn a_mounted_filesystem_is_not_deleted_and_another_is_gone_for_good() {
+    let mut host = Host::new();
+    host.form(&Offer::default()).expect("formed");
+    host.start_all();
+    let admin = host.admin();
+    admin.wait_status("it is healthy", Duration::from_secs(10), is_healthy);
+    let created = admin.create_filesystem("home").expect("created");
+    let frontend = host.client(&host.credentials("frontend0-frontend"));
+    let compute = frontend.compute();
+    let open = OpenSession {
+        filesystem: "home".to_owned(),
+        read_only: false,
+        holder: SessionHolder { host: "h".to_owned(), boot: "b".to_owned(), pid: 7, mount: "/m".to_owned() },
+        replaces: None,
+    };
+    let opened = frontend.call_to(&compute, &open).expect("open");
+    assert_eq!(opened.filesystem, created.id);
+    let refusal = admin.delete_filesystem("home").expect_err("mounted");
+    assert!(
+        matches!(&refusal, FilesystemRefusal::Mounted { holder } if holder.contains("/m")),
+        "{refusal:?}"
+    );
+    assert_eq!(admin.list_filesystems(), [created], "as if nobody had asked");
+
+    let close = CloseSession { filesystem: opened.filesystem, session: opened.session };
+    frontend.call_to(&compute, &close).expect("closed");
+    admin.delete_filesystem("home").expect("deleted");
+    host::wait("its row is gone", Duration::from_secs(20), || {
+        admin.list_filesystems().is_empty().then_some(())
+    });
+    assert_eq!(admin.delete_filesystem("home"), Err(FilesystemRefusal::NotFound));
+    assert!(admin.create_filesystem("home").is_ok(), "the name is free again");
+
+    // Each may do what its certificate says, and nothing else.
+    assert!(frontend.call(&ListFilesystems {}).is_err_and(|error| matches!(error, CallError::Fault(_))));
+    let own = OwnFilesystem { name: "home".to_owned(), shard: MetadataShard::new(0) };
+    assert!(admin.call(&own).is_err_and(|error| matches!(error, CallError::Fault(Fault::Unauthorised))));
 }
 
 #[test]
