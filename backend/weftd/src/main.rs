@@ -42,7 +42,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging();
+    // Forming answers on standard output; its log would only stand around the one line that says what went wrong.
+    start_logging(if matches!(arguments.command, Command::Form { .. }) { "warn" } else { "info" });
     host::harden();
     let outcome = match arguments.command {
         Command::Form { spec } => form_cluster(&spec),
@@ -58,9 +59,9 @@ fn main() -> ExitCode {
 }
 
 /// Logs go to standard error; `WEFT_LOG` says how much, as in `debug` or `weft_drive=trace,info`.
-fn start_logging() {
+fn start_logging(unless_told: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WEFT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(unless_told));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
