@@ -46,6 +46,7 @@ pub(crate) struct DirtyRuns {
     flight: Vec<Piece>,
     dirty: u64,
     in_flight: u64,
+    full: usize,
 }
 
 impl DirtyRuns {
@@ -65,8 +66,8 @@ impl DirtyRuns {
     }
 
     /// A run fills an extent.
-    pub(crate) fn has_full_run(&self) -> bool {
-        self.dirty >= RUN_BYTES_MAX as u64 && self.runs.values().any(|run| run.len() == RUN_BYTES_MAX)
+    pub(crate) const fn has_full_run(&self) -> bool {
+        self.full > 0
     }
 
     /// The first byte behind all held bytes; 0 when none are.
@@ -105,11 +106,13 @@ impl DirtyRuns {
             Some((start, run)) if start + run.len() as u64 == at && run.len() < RUN_BYTES_MAX => {
                 let len = gap.min(RUN_BYTES_MAX - run.len());
                 run.extend_from_slice(&data[..len]);
+                self.full += usize::from(run.len() == RUN_BYTES_MAX);
                 len
             }
             _ => {
                 let len = gap.min(RUN_BYTES_MAX);
                 self.runs.insert(at, data[..len].to_vec());
+                self.full += usize::from(len == RUN_BYTES_MAX);
                 len
             }
         };
@@ -150,6 +153,7 @@ impl DirtyRuns {
             keep > 0
         });
         self.dirty -= gone;
+        self.full = self.runs.values().filter(|run| run.len() == RUN_BYTES_MAX).count();
         gone
     }
 
@@ -175,6 +179,7 @@ impl DirtyRuns {
                 left.insert(start, run);
             }
         }
+        self.full = left.values().filter(|run: &&Vec<u8>| run.len() == RUN_BYTES_MAX).count();
         self.runs = left;
         self.flight = pieces.into_iter().map(|(offset, data)| Piece { offset, data: data.into() }).collect();
         self.in_flight = self.flight.iter().map(|piece| piece.data.len() as u64).sum();

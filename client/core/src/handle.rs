@@ -1,6 +1,13 @@
 //! Open files.
 
 use core::fmt;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::FsError;
+use crate::file::Pinned;
+use crate::readahead::{Advice, Readahead};
 
 /// One open of a file. Never given twice within a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,4 +42,76 @@ pub struct OpenMode {
     pub append: bool,
     /// Every write answers after its durable commit (`O_SYNC`, `O_DSYNC`).
     pub sync: bool,
+}
+
+/// Open handles of a mount at most.
+const HANDLES_MAX: usize = 1 << 20;
+
+/// What stands behind a handle.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) file: Pinned,
+    pub(crate) mode: OpenMode,
+    readahead: Mutex<Readahead>,
+    /// Failures of the file that this handle was told of.
+    told: AtomicU64,
+}
+
+impl OpenFile {
+    pub(crate) fn advise(&self, offset: u64, len: u32) -> Advice {
+        self.readahead.lock().unwrap_or_else(PoisonError::into_inner).advise(offset, len.into())
+    }
+
+    /// A failure to write that this handle was not told of; it is now.
+    pub(crate) fn untold_failure(&self) -> Option<FsError> {
+        let (failures, failure) = {
+            let state = self.file.lock();
+            (state.failures, state.failure)
+        };
+        let told = self.told.swap(failures, Ordering::Relaxed);
+        failure.filter(|_| told != failures)
+    }
+}
+
+/// The open handles.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    open: RwLock<HashMap<HandleId, Arc<OpenFile>>>,
+    last: AtomicU64,
+}
+
+impl Handles {
+    pub(crate) fn open(&self, file: Pinned, mode: OpenMode) -> Result<HandleId, FsError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= HANDLES_MAX {
+            return Err(FsError::TooManyHandles);
+        }
+        let id = HandleId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let told = {
+            let mut state = file.lock();
+            state.handles += 1;
+            AtomicU64::new(state.failures)
+        };
+        open.insert(id, Arc::new(OpenFile { file, mode, readahead: Mutex::default(), told }));
+        Ok(id)
+    }
+
+    pub(crate) fn get(&self, id: HandleId) -> Result<Arc<OpenFile>, FsError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&id).cloned().ok_or(FsError::BadHandle)
+    }
+
+    pub(crate) fn close(&self, id: HandleId) -> Option<Arc<OpenFile>> {
+        let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
+        closed.file.lock().handles -= 1;
+        Some(closed)
+    }
+
+    /// Closes all of them.
+    pub(crate) fn close_all(&self) {
+        let closed = core::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
+        for open in closed.values() {
+            open.file.lock().handles -= 1;
+        }
+    }
 }

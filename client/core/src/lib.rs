@@ -9,20 +9,34 @@
 //!   nothing is served.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
+mod backend;
+mod background;
 mod budget;
+mod cluster;
 mod config;
 mod counters;
 mod dirty;
 mod error;
+mod extents;
+mod fetch;
+mod file;
 mod handle;
+mod latency;
 mod listing;
 mod map;
+mod mount;
 mod mounted;
+mod names;
+mod operations;
 mod plan;
 mod ranges;
 mod readahead;
 mod recent;
+mod references;
+mod remote;
 mod seal;
+mod session;
+mod write_back;
 
 pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN};
 pub use counters::Counts;

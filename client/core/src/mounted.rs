@@ -1,37 +1,127 @@
-//! The public face: one value per mount.
+//! The value that a mount is.
 
+use core::fmt;
 use core::future::Future;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use weft_types::{FilesystemId, Inode, SessionId};
-use weft_wire::meta::{AttributeChanges, Attributes, Caller, Name, NewNode, RenameMode, Space, XattrMode};
+use tokio::time::{Instant, sleep_until};
+use weft_layout::ClusterMap;
+use weft_types::{ByteCount, FilesystemId, SessionId};
 
-use crate::{CoreConfig, Counts, FsError, HandleId, Listing, MountError, OpenMode, Unwritten};
+use crate::backend::Backend;
+use crate::budget::Memory;
+use crate::cluster::Cluster;
+use crate::counters::Counters;
+use crate::extents::ExtentCache;
+use crate::fetch::{Codecs, Fetcher};
+use crate::file::Files;
+use crate::handle::Handles;
+use crate::names::Names;
+use crate::references::References;
+use crate::session::Session;
+use crate::{Counts, FsError, Unwritten, background};
 
-/// A mounted filesystem. Share it by `Arc`; every operation may be called from any thread.
+/// The longest that a kernel may keep what it is told.
+const TTL_MAX: Duration = Duration::from_secs(5);
+/// How long a read-only session believes what it was told: another session may write.
+const READ_ONLY_TTL: Duration = Duration::from_secs(1);
+
+/// What heartbeats call this mount.
+#[derive(Debug, Clone)]
+pub(crate) struct Labels {
+    pub(crate) filesystem: String,
+    pub(crate) mount: String,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) session: Session,
+    pub(crate) map: ClusterMap,
+    pub(crate) memory: ByteCount,
+    pub(crate) labels: Labels,
+}
+
+/// A mounted filesystem. Share it by `Arc`; every operation may be called from any thread, and its future polled on
+/// any: within [`runtime`](Self::runtime), by [`spawn`](Self::spawn) or the runtime's `block_on`.
 ///
 /// Operations that change something run to their end even when their future is dropped: what is dropped is the
 /// wait. So a frontend gives up a wait (a signal came) by dropping the future.
 ///
 /// `try_` variants answer from memory or not at all (`None`): they never wait for a network, and are meant for the
 /// thread that read the request.
-#[derive(Debug)]
 pub struct Core {
-    runtime: Handle,
+    pub(crate) runtime: Handle,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) extents: ExtentCache,
+    pub(crate) names: Arc<Names>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) handles: Handles,
+    pub(crate) references: References,
+    pub(crate) memory: Memory,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) labels: Labels,
+    /// The number of the next extent.
+    pub(crate) next_extent: AtomicU64,
+    /// Room of the filesystem when it was last asked for, in bytes.
+    pub(crate) free: AtomicU64,
+    /// Drives had no room for what is dirty.
+    pub(crate) full: AtomicBool,
+    lost: Mutex<Option<Unwritten>>,
+    /// Dropped with the core: the IO thread ends then.
+    _thread: Option<oneshot::Sender<()>>,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Core({} of {})", self.session.id(), self.labels.filesystem)
+    }
 }
 
 impl Core {
-    /// Opens a session and starts the IO thread. Blocks: do not call it on a runtime's thread.
-    ///
-    /// # Errors
-    /// [`MountError`]; nothing is left running then.
-    pub fn mount(config: CoreConfig) -> Result<Arc<Self>, MountError> {
-        let _ = config;
-        Err(MountError::NoCompute)
+    /// Puts a core together and starts its background tasks on `runtime`.
+    pub(crate) fn start(parts: Parts, runtime: Handle, thread: Option<oneshot::Sender<()>>) -> Arc<Self> {
+        let Parts { backend, session, map, memory, labels } = parts;
+        backend.install(&map);
+        let (cluster, counters) = (Arc::new(Cluster::new(map)), Arc::<Counters>::default());
+        let fetcher = Fetcher {
+            backend: Arc::clone(&backend),
+            cluster: Arc::clone(&cluster),
+            counters: Arc::clone(&counters),
+            codecs: Arc::<Codecs>::default(),
+            filesystem: session.filesystem(),
+        };
+        let memory = Memory::new(memory);
+        let core = Arc::new(Self {
+            runtime,
+            backend,
+            cluster,
+            fetcher: Arc::new(fetcher),
+            extents: ExtentCache::new(memory.cache),
+            names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL))),
+            session: Arc::new(session),
+            files: Arc::new(Files::new()),
+            handles: Handles::default(),
+            references: References::default(),
+            memory,
+            counters,
+            labels,
+            next_extent: AtomicU64::new(1),
+            free: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            lost: Mutex::default(),
+            _thread: thread,
+        });
+        background::start(&core);
+        core
     }
 
     /// Runs a future on the IO thread.
@@ -50,282 +140,48 @@ impl Core {
 
     /// The session.
     pub fn session(&self) -> SessionId {
-        SessionId::from_bytes([0; 16])
+        self.session.id()
     }
 
     /// The filesystem.
     pub fn filesystem(&self) -> FilesystemId {
-        FilesystemId::from_bytes([0; 16])
+        self.session.filesystem()
     }
 
     /// Whether the session only reads.
     pub fn is_read_only(&self) -> bool {
-        false
+        self.session.is_read_only()
     }
 
     /// Whether the session has ended for good; every operation answers [`FsError::SessionEnded`] then.
     pub fn has_ended(&self) -> bool {
-        false
+        self.session.has_ended()
     }
 
     /// Completes when the session has ended for good.
-    pub async fn ended(&self) {}
+    pub async fn ended(&self) {
+        self.session.ended().await;
+    }
 
-    /// How long a kernel may keep what it is told now: at most 5 s, never longer than the lease; 1 s of a
+    /// How long a kernel may keep what it is told now: at most 5 s, never longer than the lease; at most 1 s of a
     /// read-only session.
     pub fn cache_ttl(&self) -> Duration {
-        Duration::ZERO
+        let most = if self.is_read_only() { READ_ONLY_TTL } else { TTL_MAX };
+        self.session.remaining().min(most)
     }
 
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        self.counters.counts(self.memory.dirty.held())
     }
 
-    /// A name, from memory. As [`lookup`](Self::lookup).
-    pub fn try_lookup(&self, parent: Inode, name: &Name) -> Option<Result<Attributes, FsError>> {
-        let _ = (parent, name);
-        None
-    }
-
-    /// The inode behind a name. A success counts as one reference: give it back by [`forget`](Self::forget).
-    ///
-    /// # Errors
-    /// `Refused(NotFound)` when there is no such name.
-    pub async fn lookup(self: &Arc<Self>, parent: Inode, name: &Name) -> Result<Attributes, FsError> {
-        let _ = (parent, name);
-        Err(FsError::Unreachable)
-    }
-
-    /// The directory that holds a directory (`..`). Counts a reference, as [`lookup`](Self::lookup).
-    pub async fn lookup_parent(self: &Arc<Self>, directory: Inode) -> Result<Attributes, FsError> {
-        let _ = directory;
-        Err(FsError::Unreachable)
-    }
-
-    /// Counts one reference to an inode: of every entry with attributes that a frontend passes on from a listing.
-    pub fn remember(&self, inode: Inode) {
-        let _ = inode;
-    }
-
-    /// Gives references back. An unlinked file goes when it has neither references nor handles.
-    pub fn forget(&self, inode: Inode, references: u64) {
-        let _ = (inode, references);
-    }
-
-    /// Attributes, from memory. As [`attributes`](Self::attributes).
-    pub fn try_attributes(&self, inode: Inode) -> Option<Result<Attributes, FsError>> {
-        let _ = inode;
-        None
-    }
-
-    /// The attributes of an inode, with what was written and is not committed yet.
-    pub async fn attributes(self: &Arc<Self>, inode: Inode) -> Result<Attributes, FsError> {
-        let _ = inode;
-        Err(FsError::Unreachable)
-    }
-
-    /// Changes attributes, the length among them; durable when answered.
-    pub async fn set_attributes(
-        self: &Arc<Self>,
-        caller: Caller,
-        inode: Inode,
-        changes: AttributeChanges,
-    ) -> Result<Attributes, FsError> {
-        let _ = (caller, inode, changes);
-        Err(FsError::Unreachable)
-    }
-
-    /// Makes a file, directory, symbolic link or special file; durable when answered. `mode` has the umask applied.
-    /// Counts a reference, as [`lookup`](Self::lookup).
-    pub async fn make_node(
-        self: &Arc<Self>,
-        caller: Caller,
-        parent: Inode,
-        name: Name,
-        node: NewNode,
-        mode: u16,
-    ) -> Result<Attributes, FsError> {
-        let _ = (caller, parent, name, node, mode);
-        Err(FsError::Unreachable)
-    }
-
-    /// Makes a regular file and opens it; durable when answered. Counts a reference, as [`lookup`](Self::lookup).
-    pub async fn create(
-        self: &Arc<Self>,
-        caller: Caller,
-        parent: Inode,
-        name: Name,
-        mode: u16,
-        open: OpenMode,
-    ) -> Result<(Attributes, HandleId), FsError> {
-        let _ = (caller, parent, name, mode, open);
-        Err(FsError::Unreachable)
-    }
-
-    /// Opens a regular file. Nobody is asked when its attributes are in memory.
-    pub async fn open(self: &Arc<Self>, inode: Inode, open: OpenMode) -> Result<HandleId, FsError> {
-        let _ = (inode, open);
-        Err(FsError::Unreachable)
-    }
-
-    /// Bytes of a file, from memory. As [`read`](Self::read).
-    pub fn try_read(
-        self: &Arc<Self>,
-        handle: HandleId,
-        offset: u64,
-        len: u32,
-    ) -> Option<Result<Bytes, FsError>> {
-        let _ = (handle, offset, len);
-        None
-    }
-
-    /// Bytes of a file: `len` of them, fewer only at its end. Every byte was verified.
-    pub async fn read(self: &Arc<Self>, handle: HandleId, offset: u64, len: u32) -> Result<Bytes, FsError> {
-        let _ = (handle, offset, len);
-        Err(FsError::Unreachable)
-    }
-
-    /// Writes into memory when there is room in it, and the handle is not `sync`. As [`write`](Self::write).
-    pub fn try_write(
-        self: &Arc<Self>,
-        handle: HandleId,
-        offset: u64,
-        data: &[u8],
-    ) -> Option<Result<u32, FsError>> {
-        let _ = (handle, offset, data);
-        None
-    }
-
-    /// Writes all of `data`, into memory; waits only while too much is unwritten. Committed after 5 s at the latest.
-    /// Of a `sync` handle, committed when answered.
-    pub async fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Result<u32, FsError> {
-        let _ = (handle, offset, data);
-        Err(FsError::Unreachable)
-    }
-
-    /// A descriptor of the handle is closed: starts to write what is dirty, without waiting for it. Says what could
-    /// not be written since this handle was last told.
-    pub fn flush(self: &Arc<Self>, handle: HandleId) -> Result<(), FsError> {
-        let _ = handle;
-        Err(FsError::Unreachable)
-    }
-
-    /// Waits until everything written to the file so far is committed, and durable so; at most a minute. Says what
-    /// could not be written since this handle was last told; it stays in memory and is tried again.
-    pub async fn fsync(self: &Arc<Self>, handle: HandleId) -> Result<(), FsError> {
-        let _ = handle;
-        Err(FsError::Unreachable)
-    }
-
-    /// Closes a handle, and starts to write what is dirty.
-    pub fn release(self: &Arc<Self>, handle: HandleId) {
-        let _ = handle;
-    }
-
-    /// Removes a name that is not a directory's; durable when answered. Open files work on.
-    pub async fn unlink(self: &Arc<Self>, caller: Caller, parent: Inode, name: Name) -> Result<(), FsError> {
-        let _ = (caller, parent, name);
-        Err(FsError::Unreachable)
-    }
-
-    /// Removes an empty directory; durable when answered.
-    pub async fn remove_directory(
-        self: &Arc<Self>,
-        caller: Caller,
-        parent: Inode,
-        name: Name,
-    ) -> Result<(), FsError> {
-        let _ = (caller, parent, name);
-        Err(FsError::Unreachable)
-    }
-
-    /// Gives an inode another name; durable when answered, after all that was written to the file before. Counts a
-    /// reference, as [`lookup`](Self::lookup).
-    pub async fn link(
-        self: &Arc<Self>,
-        caller: Caller,
-        inode: Inode,
-        parent: Inode,
-        name: Name,
-    ) -> Result<Attributes, FsError> {
-        let _ = (caller, inode, parent, name);
-        Err(FsError::Unreachable)
-    }
-
-    /// Moves a name; durable when answered, after all that was written to the file before.
-    pub async fn rename(
-        self: &Arc<Self>,
-        caller: Caller,
-        from: (Inode, Name),
-        to: (Inode, Name),
-        mode: RenameMode,
-    ) -> Result<(), FsError> {
-        let _ = (caller, from, to, mode);
-        Err(FsError::Unreachable)
-    }
-
-    /// The target of a symbolic link.
-    pub async fn read_link(self: &Arc<Self>, inode: Inode) -> Result<Vec<u8>, FsError> {
-        let _ = inode;
-        Err(FsError::Unreachable)
-    }
-
-    /// A page of a directory after a cookie (0 starts), `.` and `..` first. At most `limit` entries. Entries count
-    /// no references: see [`remember`](Self::remember).
-    pub async fn list_directory(
-        self: &Arc<Self>,
-        directory: Inode,
-        after: u64,
-        limit: u32,
-        with_attributes: bool,
-    ) -> Result<Listing, FsError> {
-        let _ = (directory, after, limit, with_attributes);
-        Err(FsError::Unreachable)
-    }
-
-    /// The value of an extended attribute; `name` has its namespace.
-    ///
-    /// # Errors
-    /// `Refused(NoAttribute)` when there is none of that name.
-    pub async fn get_xattr(self: &Arc<Self>, inode: Inode, name: &[u8]) -> Result<Vec<u8>, FsError> {
-        let _ = (inode, name);
-        Err(FsError::Unreachable)
-    }
-
-    /// The names of an inode's extended attributes.
-    pub async fn list_xattrs(self: &Arc<Self>, inode: Inode) -> Result<Vec<Vec<u8>>, FsError> {
-        let _ = inode;
-        Err(FsError::Unreachable)
-    }
-
-    /// Sets an extended attribute; durable when answered.
-    pub async fn set_xattr(
-        self: &Arc<Self>,
-        caller: Caller,
-        inode: Inode,
-        name: &[u8],
-        value: &[u8],
-        mode: XattrMode,
-    ) -> Result<(), FsError> {
-        let _ = (caller, inode, name, value, mode);
-        Err(FsError::Unreachable)
-    }
-
-    /// Removes an extended attribute; durable when answered.
-    pub async fn remove_xattr(
-        self: &Arc<Self>,
-        caller: Caller,
-        inode: Inode,
-        name: &[u8],
-    ) -> Result<(), FsError> {
-        let _ = (caller, inode, name);
-        Err(FsError::Unreachable)
-    }
-
-    /// Room of the filesystem, net of parity, of spare, and of what is not committed yet.
-    pub async fn space(self: &Arc<Self>) -> Result<Space, FsError> {
-        Err(FsError::Unreachable)
+    /// Bytes of a file are lost.
+    pub(crate) fn lose(&self, bytes: u64, error: FsError) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = lost.get_or_insert(Unwritten { files: 0, bytes: 0, cause: None });
+        lost.files += 1;
+        lost.bytes += bytes;
+        lost.cause = Some(error);
     }
 
     /// Writes everything, for at most `patience`, closes the session, and ends the background work. Operations
@@ -334,7 +190,42 @@ impl Core {
     /// # Errors
     /// What could not be written; the session is closed all the same.
     pub async fn unmount(self: &Arc<Self>, patience: Duration) -> Result<(), Unwritten> {
-        let _ = patience;
-        Ok(())
+        let deadline = Instant::now() + patience;
+        self.handles.close_all();
+        for file in self.files.pinned() {
+            // A file that fails is tried again until the time is up.
+            loop {
+                let committed = tokio::select! {
+                    committed = self.commit_all(&file) => committed,
+                    () = sleep_until(deadline) => break,
+                };
+                if committed.is_ok() || self.session.has_ended() {
+                    break;
+                }
+            }
+        }
+        let left = self.unwritten();
+        if !self.session.has_ended() {
+            self.reap().await;
+        }
+        self.session.close().await;
+        self.names.clear();
+        self.backend.shut_down().await;
+        left.map_or(Ok(()), Err)
+    }
+
+    /// What was lost, and what is still dirty.
+    fn unwritten(&self) -> Option<Unwritten> {
+        let mut left = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for file in self.files.pinned() {
+            let state = file.lock();
+            if !state.dirty.is_clean() {
+                let left = left.get_or_insert(Unwritten { files: 0, bytes: 0, cause: None });
+                left.files += 1;
+                left.bytes += state.dirty.held();
+                left.cause = state.failure.or(left.cause);
+            }
+        }
+        left
     }
 }

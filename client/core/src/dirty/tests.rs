@@ -95,6 +95,7 @@ proptest! {
         for step in &steps {
             apply(step, &mut runs, &mut model, &mut airborne);
             prop_assert_eq!(runs.dirty(), count(&model.dirty));
+            prop_assert!(!runs.has_full_run());
             let end = model.top().iter().rposition(Option::is_some).map_or(0, |last| last as u64 + 1);
             prop_assert_eq!(runs.end(), end);
         }

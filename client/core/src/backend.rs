@@ -1,0 +1,65 @@
+//! The narrow seam between the filesystem and the network: what is asked of the cluster, and how that fails.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+
+use bytes::Bytes;
+use weft_layout::ClusterMap;
+use weft_types::{DriveId, MapVersion};
+use weft_wire::NoRefusal;
+use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionRenewed};
+use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
+use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
+use weft_wire::meta::{MetaError, MetaReply};
+
+/// Why a call brought no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure<R> {
+    /// The operation said no.
+    Refused(R),
+    /// The peer did nothing, and may do it later.
+    Busy,
+    /// No connection, or it broke: the peer may have carried out the call.
+    Unreachable,
+    /// No answer in time: the peer may have carried out the call.
+    TimedOut,
+    /// The peer does not keep to the protocol, refuses this identity or failed internally.
+    Broken,
+}
+
+/// An answer that is on its way. Dropping it gives it up.
+pub(crate) type Answer<T, R> = Pin<Box<dyn Future<Output = Result<T, Failure<R>>> + Send>>;
+
+/// The cluster as a mount sees it. A deadline is how long an answer is worth waiting for.
+pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// One metadata operation, to the filesystem's owner.
+    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError>;
+    /// Keeps the session alive.
+    fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone>;
+    /// Ends the session.
+    fn close(&self, call: CloseSession, deadline: Duration) -> Answer<SessionClosed, SessionGone>;
+    /// Stores a shard.
+    fn put(
+        &self,
+        drive: DriveId,
+        call: PutShard,
+        bytes: Bytes,
+        deadline: Duration,
+    ) -> Answer<ShardStored, PutRefusal>;
+    /// Reads a range of a shard.
+    fn get(&self, drive: DriveId, call: GetShard, deadline: Duration) -> Answer<Bytes, GetRefusal>;
+    /// Tells management that this frontend is alive.
+    fn heartbeat(
+        &self,
+        report: FrontendReport,
+        deadline: Duration,
+    ) -> Answer<HeartbeatHeard, HeartbeatRefusal>;
+    /// The cluster map, unless it still is the known one.
+    fn map(&self, known: Option<MapVersion>, deadline: Duration) -> Answer<MapReply, NoRefusal>;
+    /// From now on peers are where this map says.
+    fn install(&self, map: &ClusterMap);
+    /// Closes all connections.
+    fn shut_down(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}

@@ -1,0 +1,135 @@
+//! What goes on while nobody asks: the lease, heartbeats, old dirty bytes, unlinked files.
+
+use core::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use tokio::time::sleep;
+use weft_types::ByteCount;
+use weft_wire::management::FrontendReport;
+use weft_wire::meta::{Caller, MetaOp, MetaReply, Space};
+
+use crate::{Core, FsError};
+
+const TICK: Duration = Duration::from_secs(1);
+const CALL: Duration = Duration::from_secs(3);
+/// Unlinked files of one call.
+const REAP_MAX: usize = 1024;
+
+/// Starts the background tasks; they end with the core or its session.
+pub(crate) fn start(core: &Arc<Core>) {
+    let runtime = core.runtime.clone();
+    runtime.spawn(renew(Arc::downgrade(core)));
+    runtime.spawn(tell(Arc::downgrade(core)));
+    runtime.spawn(tidy(Arc::downgrade(core)));
+    runtime.spawn(finish(Arc::downgrade(core)));
+}
+
+fn living(core: &Weak<Core>) -> Option<Arc<Core>> {
+    core.upgrade().filter(|core| !core.session.has_ended())
+}
+
+async fn renew(core: Weak<Core>) {
+    while let Some(core) = living(&core) {
+        let interval = core.session.renewal_interval();
+        let last = core.session.remaining();
+        core.session.renew().await;
+        let renewed = core.session.remaining() > last;
+        drop(core);
+        // What failed is tried again soon: the lease runs.
+        sleep(if renewed { interval } else { interval / 4 }).await;
+    }
+}
+
+async fn tell(core: Weak<Core>) {
+    while let Some(core) = living(&core) {
+        if let Ok(heard) = core.backend.heartbeat(core.report(), CALL).await
+            && heard.map > core.cluster.view().version()
+        {
+            core.refresh_map().await;
+        }
+        drop(core);
+        sleep(TICK).await;
+    }
+}
+
+async fn tidy(core: Weak<Core>) {
+    while let Some(core) = living(&core) {
+        core.kick_old();
+        core.reap().await;
+        if core.memory.dirty.held() > 0 {
+            // Without an answer the old figure stands.
+            let _ = core.poll_space().await;
+        } else {
+            core.full.store(false, Ordering::Relaxed);
+        }
+        drop(core);
+        sleep(TICK).await;
+    }
+}
+
+/// When the session ends, nothing of it is served any more, and what is dirty has nowhere to go.
+async fn finish(core: Weak<Core>) {
+    let Some(session) = core.upgrade().map(|core| Arc::clone(&core.session)) else { return };
+    session.ended().await;
+    if let Some(core) = core.upgrade() {
+        core.names.clear();
+        core.kick_all();
+    }
+}
+
+impl Core {
+    fn report(&self) -> FrontendReport {
+        let counts = self.counts();
+        let full = self.full.load(Ordering::Relaxed);
+        FrontendReport {
+            filesystem: self.labels.filesystem.clone(),
+            mount: self.labels.mount.clone(),
+            reconstructions: counts.reconstructions,
+            damaged: counts.damaged,
+            unreadable: counts.unreadable,
+            dirty: ByteCount::new(counts.dirty_bytes),
+            warning: full.then(|| "writes wait for space on the drives".to_owned()),
+        }
+    }
+
+    /// Fetches the cluster map when there is a newer one. Returns whether there was.
+    pub(crate) async fn refresh_map(&self) -> bool {
+        let known = self.cluster.view().version();
+        let Ok(reply) = self.backend.map(Some(known), CALL).await else { return false };
+        let Some(map) = reply.map else { return false };
+        if let Err(error) = map.validate() {
+            tracing::warn!(%error, "the cluster map cannot be believed");
+            return false;
+        }
+        self.backend.install(&map);
+        self.cluster.install(map)
+    }
+
+    /// Tells the owner which unlinked files nobody uses any more.
+    pub(crate) async fn reap(&self) {
+        let inodes = self.references.take_abandoned(REAP_MAX, |inode| self.files.is_pinned(inode));
+        if inodes.is_empty() {
+            return;
+        }
+        for inode in &inodes {
+            self.names.forget_attributes(*inode);
+            self.names.forget_xattrs(*inode);
+        }
+        // A session that ends reaps by itself.
+        if let Err(error) = self.session.meta(Caller::default(), MetaOp::Reap { inodes }).await {
+            tracing::debug!(%error, "unlinked files were not reaped");
+        }
+    }
+
+    /// Asks for the room of the filesystem.
+    pub(crate) async fn poll_space(&self) -> Result<Space, FsError> {
+        match self.session.meta(Caller::default(), MetaOp::GetSpace).await? {
+            MetaReply::Space(space) => {
+                self.free.store(space.free.get(), Ordering::Relaxed);
+                Ok(space)
+            }
+            _ => Err(FsError::Protocol),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Decoded extents. They never change, so an entry is valid for ever.
+
+use core::future::Future;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+use weft_types::ExtentId;
+
+type Cell = Arc<OnceCell<Bytes>>;
+
+/// The extents used last, in two generations of half the bytes each; those being fetched are fetched once.
+#[derive(Debug)]
+pub(crate) struct ExtentCache {
+    kept: Mutex<Kept>,
+    fetching: Mutex<HashMap<ExtentId, Cell>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    young: HashMap<ExtentId, Bytes>,
+    old: HashMap<ExtentId, Bytes>,
+    bytes: u64,
+    half: u64,
+}
+
+impl Kept {
+    fn get(&mut self, extent: ExtentId) -> Option<Bytes> {
+        if let Some(bytes) = self.young.get(&extent) {
+            return Some(bytes.clone());
+        }
+        let bytes = self.old.remove(&extent)?;
+        self.insert(extent, bytes.clone());
+        Some(bytes)
+    }
+
+    fn insert(&mut self, extent: ExtentId, bytes: Bytes) {
+        let len = bytes.len() as u64;
+        if self.bytes + len > self.half {
+            self.old = core::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        if self.young.insert(extent, bytes).is_none() {
+            self.bytes += len;
+        }
+    }
+}
+
+impl ExtentCache {
+    /// Holds at most `bytes`.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let kept = Kept { young: HashMap::new(), old: HashMap::new(), bytes: 0, half: bytes / 2 };
+        Self { kept: Mutex::new(kept), fetching: Mutex::default() }
+    }
+
+    pub(crate) fn get(&self, extent: ExtentId) -> Option<Bytes> {
+        self.lock().get(extent)
+    }
+
+    /// The extent, from memory or by `fetch`; whoever asks at the same time waits for the same fetch.
+    pub(crate) async fn get_or_fetch<E, F>(&self, extent: ExtentId, fetch: F) -> Result<Bytes, E>
+    where
+        F: Future<Output = Result<Bytes, E>>,
+    {
+        if let Some(bytes) = self.get(extent) {
+            return Ok(bytes);
+        }
+        let cell = Arc::clone(self.fetching().entry(extent).or_default());
+        let fetched = cell.get_or_try_init(|| fetch).await.cloned();
+        if let Ok(bytes) = &fetched {
+            self.lock().insert(extent, bytes.clone());
+        }
+        // The last one to leave takes the cell away: this value and the table's.
+        let mut fetching = self.fetching();
+        if fetching.get(&extent).is_some_and(|kept| Arc::ptr_eq(kept, &cell)) && Arc::strong_count(&cell) == 2
+        {
+            fetching.remove(&extent);
+        }
+        fetched
+    }
+
+    /// Whether it is in memory, or being fetched.
+    pub(crate) fn is_coming(&self, extent: ExtentId) -> bool {
+        self.get(extent).is_some() || self.fetching().contains_key(&extent)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fetching(&self) -> MutexGuard<'_, HashMap<ExtentId, Cell>> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_types::{ExtentSeq, SessionId};
+
+    fn id(seq: u64) -> ExtentId {
+        ExtentId { session: SessionId::from_bytes([0; 16]), seq: ExtentSeq::new(seq) }
+    }
+
+    #[tokio::test]
+    async fn it_is_bounded_and_keeps_what_is_used() {
+        let cache = ExtentCache::new(100);
+        for seq in 0..50 {
+            let fetched: Result<_, ()> =
+                cache.get_or_fetch(id(seq), async { Ok(Bytes::from(vec![0; 10])) }).await;
+            assert!(fetched.is_ok());
+            assert!(cache.get(id(0)).is_some());
+            let kept = cache.lock();
+            let held: usize = kept.young.values().chain(kept.old.values()).map(Bytes::len).sum();
+            assert!(held <= 100);
+        }
+        assert!(cache.get(id(20)).is_none());
+        assert!(cache.fetching().is_empty());
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_wait_for_one_fetch() {
+        let cache = ExtentCache::new(100);
+        let fetch = || async {
+            tokio::task::yield_now().await;
+            Ok::<_, ()>(Bytes::from_static(b"x"))
+        };
+        let never = async { panic!("a second fetch") };
+        let (a, b) = tokio::join!(cache.get_or_fetch(id(1), fetch()), cache.get_or_fetch(id(1), never));
+        assert_eq!((a, b), (Ok(Bytes::from_static(b"x")), Ok(Bytes::from_static(b"x"))));
+        assert!(cache.fetching().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_failed_fetch_is_tried_again() {
+        let cache = ExtentCache::new(100);
+        assert_eq!(cache.get_or_fetch(id(1), async { Err(7) }).await, Err(7));
+        let again: Result<_, i32> = cache.get_or_fetch(id(1), async { Ok(Bytes::new()) }).await;
+        assert!(again.is_ok());
+    }
+}

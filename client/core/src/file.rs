@@ -1,0 +1,214 @@
+//! What is in memory of each file.
+
+use core::ops::Deref;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use weft_keys::DataKey;
+use weft_types::{ByteCount, DataKeyId, Inode, Timestamp};
+use weft_wire::meta::{Attributes, KeyGrant};
+
+use crate::FsError;
+use crate::dirty::{DirtyRuns, Take};
+use crate::map::ExtentMap;
+use crate::recent::Recent;
+
+/// Files without a user that are remembered, with their maps and keys.
+const REMEMBERED: usize = 1 << 13;
+
+/// A regular file.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) inode: Inode,
+    /// Held while a commit or a change of the length is under way: neither overtakes the other.
+    pub(crate) order: tokio::sync::Mutex<()>,
+    state: Mutex<FileState>,
+    /// Counts flights that landed or failed.
+    pub(crate) progress: watch::Sender<u64>,
+}
+
+/// Guarded by [`File::lock`], never held over a wait.
+#[derive(Debug, Default)]
+pub(crate) struct FileState {
+    /// The length as committed.
+    pub(crate) size: u64,
+    /// The change counter that goes with what is known here.
+    pub(crate) change: u64,
+    pub(crate) dirty: DirtyRuns,
+    pub(crate) map: ExtentMap,
+    keys: HashMap<DataKeyId, Arc<DataKey>>,
+    /// The key for new extents.
+    pub(crate) key: Option<DataKeyId>,
+    /// When the newest dirty byte was written, unless the modification time was set since.
+    pub(crate) modified: Option<Timestamp>,
+    /// As [`modified`](Self::modified), of the bytes on their way.
+    pub(crate) flight_modified: Option<Timestamp>,
+    /// When the oldest dirty byte was written.
+    pub(crate) since: Option<Instant>,
+    /// What the next flight takes.
+    pub(crate) wanted: Option<Take>,
+    /// A task writes this file back.
+    pub(crate) flushing: bool,
+    /// Flights that left nothing behind.
+    pub(crate) departed: u64,
+    /// The last of them that landed.
+    pub(crate) landed: u64,
+    /// Failures of flights so far, and the last one's reason.
+    pub(crate) failures: u64,
+    pub(crate) failure: Option<FsError>,
+    /// Open handles.
+    pub(crate) handles: u32,
+    pins: u32,
+}
+
+impl FileState {
+    /// The length, with what is not committed.
+    pub(crate) fn length(&self) -> u64 {
+        self.size.max(self.dirty.end())
+    }
+
+    pub(crate) fn key_of(&self, id: DataKeyId) -> Option<Arc<DataKey>> {
+        self.keys.get(&id).cloned()
+    }
+
+    pub(crate) fn learn_key(&mut self, grant: &KeyGrant) {
+        self.keys.entry(grant.id).or_insert_with(|| Arc::new(DataKey::from_bytes(grant.key.expose())));
+    }
+
+    /// Attributes with what is not committed.
+    pub(crate) fn overlay(&self, attributes: &mut Attributes) {
+        if self.dirty.is_clean() {
+            return;
+        }
+        attributes.size = attributes.size.max(self.dirty.end());
+        attributes.allocated = ByteCount::new(attributes.allocated.get().saturating_add(self.dirty.held()));
+        if let Some(modified) = self.modified.max(self.flight_modified) {
+            attributes.modified = modified;
+            attributes.changed = attributes.changed.max(modified);
+        }
+    }
+
+    /// Attributes came that are not from this session's own commits: what is known here follows.
+    pub(crate) fn follow(&mut self, attributes: &Attributes, read_only: bool) {
+        if attributes.change < self.change {
+            return;
+        }
+        if read_only && attributes.change != self.change {
+            self.map.forget(0..u64::MAX);
+        }
+        self.change = attributes.change;
+        self.size = attributes.size;
+    }
+}
+
+impl File {
+    fn new(attributes: &Attributes) -> Self {
+        let state = FileState { size: attributes.size, change: attributes.change, ..FileState::default() };
+        Self {
+            inode: attributes.inode,
+            order: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            progress: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All files in memory: those in use, and those used last.
+#[derive(Debug)]
+pub(crate) struct Files(Mutex<Table>);
+
+#[derive(Debug)]
+struct Table {
+    pinned: HashMap<Inode, Arc<File>>,
+    recent: Recent<Inode, Arc<File>>,
+}
+
+/// A file in use: while it lives, there is no other value for the same file.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    file: Arc<File>,
+    files: Arc<Files>,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Table { pinned: HashMap::new(), recent: Recent::new(REMEMBERED) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file, made from its attributes when it is not in memory.
+    pub(crate) fn pin(self: &Arc<Self>, attributes: &Attributes) -> Pinned {
+        let mut table = self.lock();
+        let inode = attributes.inode;
+        let known = table.pinned.get(&inode).cloned().or_else(|| table.recent.get(&inode).cloned());
+        let file = known.unwrap_or_else(|| Arc::new(File::new(attributes)));
+        file.lock().pins += 1;
+        table.pinned.insert(inode, Arc::clone(&file));
+        Pinned { file, files: Arc::clone(self) }
+    }
+
+    /// The file, when it is in memory.
+    pub(crate) fn find(self: &Arc<Self>, inode: Inode) -> Option<Pinned> {
+        let mut table = self.lock();
+        let known = table.pinned.get(&inode).cloned().or_else(|| table.recent.get(&inode).cloned());
+        let file = known?;
+        file.lock().pins += 1;
+        table.pinned.insert(inode, Arc::clone(&file));
+        Some(Pinned { file, files: Arc::clone(self) })
+    }
+
+    /// The file without using it, to look at.
+    pub(crate) fn peek(&self, inode: Inode) -> Option<Arc<File>> {
+        let mut table = self.lock();
+        table.pinned.get(&inode).cloned().or_else(|| table.recent.get(&inode).cloned())
+    }
+
+    pub(crate) fn is_pinned(&self, inode: Inode) -> bool {
+        self.lock().pinned.contains_key(&inode)
+    }
+
+    /// All files in use.
+    pub(crate) fn pinned(self: &Arc<Self>) -> Vec<Pinned> {
+        let inodes: Vec<_> = self.lock().pinned.keys().copied().collect();
+        inodes.into_iter().filter_map(|inode| self.find(inode)).collect()
+    }
+}
+
+impl Clone for Pinned {
+    fn clone(&self) -> Self {
+        self.file.lock().pins += 1;
+        Self { file: Arc::clone(&self.file), files: Arc::clone(&self.files) }
+    }
+}
+
+impl Deref for Pinned {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let mut table = self.files.lock();
+        let idle = {
+            let mut state = self.file.lock();
+            state.pins -= 1;
+            state.pins == 0
+        };
+        if idle {
+            table.pinned.remove(&self.file.inode);
+            table.recent.insert(self.file.inode, Arc::clone(&self.file));
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What is remembered of names, attributes and extended attributes.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::{Duration, Instant};
+use weft_types::Inode;
+use weft_wire::meta::{Attributes, FileKind, Name};
+
+use crate::recent::Recent;
+
+/// Names, and inodes with attributes, that are remembered: the last ones used.
+const REMEMBERED: usize = 1 << 17;
+const GATES: usize = 1 << 10;
+/// The gate of every change.
+const ANY: usize = GATES;
+
+/// A reply that was under way while something changed must not be remembered: it may be from before the change.
+///
+/// Inodes share gates; a gate says whether a change of one of its inodes is under way, and how many there were.
+#[derive(Debug)]
+struct Gates(Vec<(AtomicU32, AtomicU64)>);
+
+/// A gate as it stood before a question was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ticket {
+    gate: usize,
+    passed: Option<u64>,
+}
+
+/// While it lives, nothing that others were told about these inodes is remembered.
+#[derive(Debug)]
+pub(crate) struct Change {
+    names: Arc<Names>,
+    gates: Vec<usize>,
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        for gate in &self.gates {
+            let (open, count) = &self.names.gates.0[*gate];
+            count.fetch_add(1, Ordering::SeqCst);
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Remembered {
+    attributes: Attributes,
+    at: Instant,
+}
+
+/// By directory and name: the inode, or that there is none, and since when.
+type Entries = Recent<(Inode, Name), (Option<Inode>, Instant)>;
+type XattrNames = Arc<HashSet<Vec<u8>>>;
+
+/// The caches. Everything in them holds while the lease does; of a read-only session only for a moment.
+#[derive(Debug)]
+pub(crate) struct Names {
+    gates: Gates,
+    lifetime: Option<Duration>,
+    entries: Mutex<Entries>,
+    parents: Mutex<Recent<Inode, Inode>>,
+    attributes: Mutex<Recent<Inode, Remembered>>,
+    xattrs: Mutex<Recent<Inode, (XattrNames, Instant)>>,
+}
+
+/// Neighbouring numbers, which are used together, get different gates.
+fn gate(inode: Inode) -> usize {
+    (inode.get() % GATES as u64) as usize
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Names {
+    /// `lifetime`: how long an entry is believed; for ever without.
+    pub(crate) fn new(lifetime: Option<Duration>) -> Self {
+        Self {
+            gates: Gates((0..=ANY).map(|_| (AtomicU32::new(0), AtomicU64::new(0))).collect()),
+            lifetime,
+            entries: Mutex::new(Recent::new(REMEMBERED)),
+            parents: Mutex::new(Recent::new(REMEMBERED)),
+            attributes: Mutex::new(Recent::new(REMEMBERED)),
+            xattrs: Mutex::new(Recent::new(REMEMBERED)),
+        }
+    }
+
+    fn believes(&self, at: Instant) -> bool {
+        self.lifetime.is_none_or(|lifetime| at.elapsed() < lifetime)
+    }
+
+    /// Before asking about an inode, or about a name in it.
+    pub(crate) fn ticket(&self, inode: Inode) -> Ticket {
+        self.ticket_of(gate(inode))
+    }
+
+    /// Before asking for inodes that are not known yet.
+    pub(crate) fn ticket_of_any(&self) -> Ticket {
+        self.ticket_of(ANY)
+    }
+
+    fn ticket_of(&self, gate: usize) -> Ticket {
+        let (open, count) = &self.gates.0[gate];
+        let passed = count.load(Ordering::SeqCst);
+        Ticket { gate, passed: (open.load(Ordering::SeqCst) == 0).then_some(passed) }
+    }
+
+    fn is_valid(&self, ticket: Ticket) -> bool {
+        let (open, count) = &self.gates.0[ticket.gate];
+        let closed = open.load(Ordering::SeqCst) == 0;
+        closed && ticket.passed == Some(count.load(Ordering::SeqCst))
+    }
+
+    /// Before a change of these inodes, or of names in them, is sent.
+    pub(crate) fn change(self: &Arc<Self>, inodes: impl IntoIterator<Item = Inode>) -> Change {
+        let gates: Vec<_> = inodes.into_iter().map(gate).chain([ANY]).collect();
+        for gate in &gates {
+            let (open, count) = &self.gates.0[*gate];
+            open.fetch_add(1, Ordering::SeqCst);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        Change { names: Arc::clone(self), gates }
+    }
+
+    /// The inode behind a name: `Some(None)` when there is known to be none.
+    pub(crate) fn entry(&self, parent: Inode, name: &Name) -> Option<Option<Inode>> {
+        let (inode, at) = *lock(&self.entries).get(&(parent, name.clone()))?;
+        self.believes(at).then_some(inode)
+    }
+
+    /// What a lookup answered.
+    pub(crate) fn remember_entry(&self, ticket: Ticket, parent: Inode, name: Name, inode: Option<Inode>) {
+        let mut entries = lock(&self.entries);
+        if self.is_valid(ticket) {
+            entries.insert((parent, name), (inode, Instant::now()));
+        }
+    }
+
+    /// What the session's own change of a name came to.
+    pub(crate) fn set_entry(&self, parent: Inode, name: Name, inode: Option<Inode>) {
+        lock(&self.entries).insert((parent, name), (inode, Instant::now()));
+    }
+
+    pub(crate) fn forget_entry(&self, parent: Inode, name: Name) {
+        lock(&self.entries).remove(&(parent, name));
+    }
+
+    /// The directory that holds a directory.
+    pub(crate) fn parent(&self, directory: Inode) -> Option<Inode> {
+        if self.lifetime.is_some() {
+            return None;
+        }
+        lock(&self.parents).get(&directory).copied()
+    }
+
+    pub(crate) fn set_parent(&self, attributes: &Attributes, parent: Inode) {
+        if attributes.kind == FileKind::Directory {
+            lock(&self.parents).insert(attributes.inode, parent);
+        }
+    }
+
+    /// What a lookup in `parent` answered.
+    pub(crate) fn remember_parent(&self, ticket: Ticket, attributes: &Attributes, parent: Inode) {
+        if self.is_valid(ticket) {
+            self.set_parent(attributes, parent);
+        }
+    }
+
+    pub(crate) fn forget_parent(&self, directory: Inode) {
+        lock(&self.parents).remove(&directory);
+    }
+
+    pub(crate) fn attributes(&self, inode: Inode) -> Option<Attributes> {
+        let mut remembered = lock(&self.attributes);
+        let found = remembered.get(&inode)?;
+        self.believes(found.at).then(|| found.attributes.clone())
+    }
+
+    /// What a question answered.
+    pub(crate) fn remember_attributes(&self, ticket: Ticket, attributes: &Attributes) {
+        let mut remembered = lock(&self.attributes);
+        if self.is_valid(ticket) {
+            insert_newer(&mut remembered, attributes);
+        }
+    }
+
+    /// What the session's own change answered; the newest of several counts.
+    pub(crate) fn set_attributes(&self, attributes: &Attributes) {
+        insert_newer(&mut lock(&self.attributes), attributes);
+    }
+
+    pub(crate) fn forget_attributes(&self, inode: Inode) {
+        lock(&self.attributes).remove(&inode);
+    }
+
+    /// The names of an inode's extended attributes.
+    pub(crate) fn xattrs(&self, inode: Inode) -> Option<XattrNames> {
+        let mut xattrs = lock(&self.xattrs);
+        let (names, at) = xattrs.get(&inode)?;
+        self.believes(*at).then(|| Arc::clone(names))
+    }
+
+    pub(crate) fn remember_xattrs(&self, ticket: Ticket, inode: Inode, names: XattrNames) {
+        let mut xattrs = lock(&self.xattrs);
+        if self.is_valid(ticket) {
+            xattrs.insert(inode, (names, Instant::now()));
+        }
+    }
+
+    /// An inode was made here: it has no extended attributes.
+    pub(crate) fn set_no_xattrs(&self, inode: Inode) {
+        lock(&self.xattrs).insert(inode, (XattrNames::default(), Instant::now()));
+    }
+
+    pub(crate) fn forget_xattrs(&self, inode: Inode) {
+        lock(&self.xattrs).remove(&inode);
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        lock(&self.entries).clear();
+        lock(&self.parents).clear();
+        lock(&self.attributes).clear();
+        lock(&self.xattrs).clear();
+    }
+}
+
+fn insert_newer(remembered: &mut Recent<Inode, Remembered>, attributes: &Attributes) {
+    let known = remembered.get(&attributes.inode);
+    if known.is_none_or(|known| known.attributes.change <= attributes.change) {
+        let fresh = Remembered { attributes: attributes.clone(), at: Instant::now() };
+        remembered.insert(attributes.inode, fresh);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> Name {
+        Name::new(b"a").expect("a name")
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_before_a_change_is_not_remembered() {
+        let names = Arc::new(Names::new(None));
+        let parent = Inode::new(5);
+        let ticket = names.ticket(parent);
+        drop(names.change([parent]));
+        names.remember_entry(ticket, parent, name(), Some(Inode::new(9)));
+        assert_eq!(names.entry(parent, &name()), None);
+        let during = names.change([parent]);
+        let ticket = names.ticket(parent);
+        drop(during);
+        names.remember_entry(ticket, parent, name(), Some(Inode::new(9)));
+        assert_eq!(names.entry(parent, &name()), None);
+        names.remember_entry(names.ticket(parent), parent, name(), None);
+        assert_eq!(names.entry(parent, &name()), Some(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_beside_a_writer_believes_nothing_for_long() {
+        let names = Arc::new(Names::new(Some(Duration::from_secs(1))));
+        names.set_entry(Inode::ROOT, name(), None);
+        assert_eq!(names.entry(Inode::ROOT, &name()), Some(None));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(names.entry(Inode::ROOT, &name()), None);
+    }
+}

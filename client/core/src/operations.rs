@@ -1,0 +1,49 @@
+//! The operations, one file per subject.
+
+mod attributes;
+mod directories;
+mod names;
+mod open;
+mod reading;
+mod writing;
+mod xattrs;
+
+use core::future::Future;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use weft_wire::meta::{Attributes, Caller, MetaOp, MetaReply};
+
+use crate::session::OPERATION_MAX;
+use crate::{Core, FsError};
+
+impl Core {
+    /// Runs a change to its end, whatever becomes of its caller; waits for it as long as is reasonable.
+    async fn complete<T, F>(&self, work: F) -> Result<T, FsError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, FsError>> + Send + 'static,
+    {
+        match timeout(OPERATION_MAX, self.runtime.spawn(work)).await {
+            Ok(Ok(result)) => result,
+            // The runtime is shutting down.
+            Ok(Err(_)) => Err(FsError::SessionEnded),
+            Err(_) => Err(FsError::TimedOut),
+        }
+    }
+
+    /// Asks the owner; nothing is changed by it.
+    async fn ask(self: &Arc<Self>, op: MetaOp) -> Result<MetaReply, FsError> {
+        match timeout(OPERATION_MAX, self.session.meta(Caller::default(), op)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(FsError::TimedOut),
+        }
+    }
+}
+
+fn attributes_of(reply: MetaReply) -> Result<Attributes, FsError> {
+    match reply {
+        MetaReply::Attributes(attributes) => Ok(attributes),
+        _ => Err(FsError::Protocol),
+    }
+}

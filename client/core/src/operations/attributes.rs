@@ -1,0 +1,125 @@
+//! Attributes.
+
+use std::sync::Arc;
+
+use weft_types::{ByteCount, Inode};
+use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
+
+use super::attributes_of;
+use crate::{Core, FsError};
+
+impl Core {
+    /// Attributes, from memory. As [`attributes`](Self::attributes).
+    pub fn try_attributes(&self, inode: Inode) -> Option<Result<Attributes, FsError>> {
+        if !self.session.is_serving() {
+            return None;
+        }
+        self.remembered(inode).map(Ok)
+    }
+
+    /// The attributes of an inode, with what was written and is not committed yet.
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` for an inode that is no more; any of [`FsError`] when the owner cannot be asked.
+    pub async fn attributes(self: &Arc<Self>, inode: Inode) -> Result<Attributes, FsError> {
+        self.session.serving().await?;
+        if let Some(attributes) = self.remembered(inode) {
+            return Ok(attributes);
+        }
+        let ticket = self.names.ticket(inode);
+        let attributes = attributes_of(self.ask(MetaOp::GetAttributes { inode }).await?)?;
+        self.names.remember_attributes(ticket, &attributes);
+        Ok(self.present(attributes))
+    }
+
+    /// What is remembered, with what is dirty on top.
+    fn remembered(&self, inode: Inode) -> Option<Attributes> {
+        let file = self.files.peek(inode);
+        // A commit is remembered before its bytes stop being dirty: under the lock, one of both shows them.
+        let state = file.as_ref().map(|file| file.lock());
+        let mut attributes = self.names.attributes(inode)?;
+        if let Some(state) = state {
+            state.overlay(&mut attributes);
+        }
+        Some(attributes)
+    }
+
+    /// What the owner answered, with what is dirty on top.
+    pub(super) fn present(&self, mut attributes: Attributes) -> Attributes {
+        let Some(file) = self.files.peek(attributes.inode) else { return attributes };
+        let mut state = file.lock();
+        if let Some(newer) = self.names.attributes(attributes.inode)
+            && newer.change > attributes.change
+        {
+            attributes = newer;
+        }
+        state.follow(&attributes, self.session.is_read_only());
+        state.overlay(&mut attributes);
+        attributes
+    }
+
+    /// Changes attributes, the length among them; durable when answered.
+    ///
+    /// # Errors
+    /// What the owner refuses; any of [`FsError`] when it cannot be asked.
+    pub async fn set_attributes(
+        self: &Arc<Self>,
+        caller: Caller,
+        inode: Inode,
+        changes: AttributeChanges,
+    ) -> Result<Attributes, FsError> {
+        let core = Arc::clone(self);
+        self.complete(async move { core.change_attributes(caller, inode, changes).await }).await
+    }
+
+    async fn change_attributes(
+        self: &Arc<Self>,
+        caller: Caller,
+        inode: Inode,
+        changes: AttributeChanges,
+    ) -> Result<Attributes, FsError> {
+        let (size, sets_time) = (changes.size, changes.modified.is_some());
+        let file = if size.is_some() || sets_time {
+            let attributes = self.attributes(inode).await?;
+            (attributes.kind == FileKind::File).then(|| self.files.pin(&attributes))
+        } else {
+            None
+        };
+        // A commit on its way must neither follow a shorter length nor an explicit time that was set after it.
+        let order = match &file {
+            Some(file) => Some(file.order.lock().await),
+            None => None,
+        };
+        let change = self.names.change([inode]);
+        let op = MetaOp::SetAttributes { inode, changes };
+        let attributes = attributes_of(self.session.meta(caller, op).await?)?;
+        self.names.set_attributes(&attributes);
+        drop(change);
+        if let Some(file) = &file {
+            let mut state = file.lock();
+            state.follow(&attributes, false);
+            state.modified = None;
+            if let Some(size) = size {
+                let gone = state.dirty.truncate(size);
+                if state.dirty.dirty() == 0 {
+                    state.since = None;
+                }
+                state.map.truncate(size);
+                self.memory.dirty.give_back(gone);
+            }
+        }
+        drop(order);
+        Ok(self.present(attributes))
+    }
+
+    /// Room of the filesystem, net of parity, of spare, and of what is not committed yet.
+    ///
+    /// # Errors
+    /// Any of [`FsError`] when the owner cannot be asked.
+    pub async fn space(self: &Arc<Self>) -> Result<Space, FsError> {
+        self.session.serving().await?;
+        let mut space = self.poll_space().await?;
+        space.free = space.free.saturating_sub(ByteCount::new(self.memory.dirty.held()));
+        Ok(space)
+    }
+}

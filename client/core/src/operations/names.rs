@@ -1,0 +1,317 @@
+//! Names: looking up, making, linking, moving, removing.
+
+use std::sync::Arc;
+
+use weft_types::Inode;
+use weft_wire::meta::{
+    Attributes, Caller, FileKind, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed,
+    Rename, RenameMode,
+};
+
+use super::attributes_of;
+use crate::file::Pinned;
+use crate::map::ExtentMap;
+use crate::{Core, FsError, HandleId, OpenMode};
+
+const NOT_FOUND: FsError = FsError::Refused(MetaError::NotFound);
+
+impl Core {
+    /// A name, from memory. As [`lookup`](Self::lookup).
+    pub fn try_lookup(&self, parent: Inode, name: &Name) -> Option<Result<Attributes, FsError>> {
+        if !self.session.is_serving() {
+            return None;
+        }
+        let Some(inode) = self.names.entry(parent, name)? else { return Some(Err(NOT_FOUND)) };
+        let found = self.try_attributes(inode)?;
+        if found.is_ok() {
+            self.references.remember(inode);
+        }
+        Some(found)
+    }
+
+    /// The inode behind a name. A success counts as one reference: give it back by [`forget`](Self::forget).
+    ///
+    /// # Errors
+    /// `Refused(NotFound)` when there is no such name; any of [`FsError`] when the owner cannot be asked.
+    pub async fn lookup(self: &Arc<Self>, parent: Inode, name: &Name) -> Result<Attributes, FsError> {
+        self.session.serving().await?;
+        if let Some(found) = self.try_lookup(parent, name) {
+            return found;
+        }
+        let attributes = self.ask_name(parent, name).await?;
+        self.references.remember(attributes.inode);
+        Ok(self.present(attributes))
+    }
+
+    async fn ask_name(self: &Arc<Self>, parent: Inode, name: &Name) -> Result<Attributes, FsError> {
+        let (ticket, any) = (self.names.ticket(parent), self.names.ticket_of_any());
+        let answer = self.ask(MetaOp::Lookup { parent, name: Some(name.clone()) }).await;
+        if answer == Err(NOT_FOUND) {
+            self.names.remember_entry(ticket, parent, name.clone(), None);
+        }
+        let attributes = attributes_of(answer?)?;
+        self.names.remember_entry(ticket, parent, name.clone(), Some(attributes.inode));
+        self.names.remember_attributes(any, &attributes);
+        self.names.remember_parent(ticket, &attributes, parent);
+        Ok(attributes)
+    }
+
+    /// The inode behind a name, without counting a reference.
+    async fn resolve(self: &Arc<Self>, parent: Inode, name: &Name) -> Result<Inode, FsError> {
+        match self.names.entry(parent, name) {
+            Some(Some(inode)) => Ok(inode),
+            Some(None) => Err(NOT_FOUND),
+            None => self.ask_name(parent, name).await.map(|attributes| attributes.inode),
+        }
+    }
+
+    /// The directory that holds a directory (`..`). Counts a reference, as [`lookup`](Self::lookup).
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub async fn lookup_parent(self: &Arc<Self>, directory: Inode) -> Result<Attributes, FsError> {
+        self.session.serving().await?;
+        let found = match self.names.parent(directory) {
+            Some(parent) => self.attributes(parent).await?,
+            None => {
+                let ticket = self.names.ticket_of_any();
+                let op = MetaOp::Lookup { parent: directory, name: None };
+                let attributes = attributes_of(self.ask(op).await?)?;
+                self.names.remember_attributes(ticket, &attributes);
+                attributes
+            }
+        };
+        self.references.remember(found.inode);
+        Ok(found)
+    }
+
+    /// Counts one reference to an inode: of every entry with attributes that a frontend passes on from a listing.
+    pub fn remember(&self, inode: Inode) {
+        self.references.remember(inode);
+    }
+
+    /// Gives references back. An unlinked file goes when it has neither references nor handles.
+    pub fn forget(&self, inode: Inode, references: u64) {
+        self.references.forget(inode, references);
+    }
+
+    /// Makes a file, directory, symbolic link or special file; durable when answered. `mode` has the umask applied.
+    /// Counts a reference, as [`lookup`](Self::lookup).
+    ///
+    /// # Errors
+    /// What the owner refuses, such as `Refused(Exists)`; any of [`FsError`] when it cannot be asked.
+    pub async fn make_node(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Inode,
+        name: Name,
+        node: NewNode,
+        mode: u16,
+    ) -> Result<Attributes, FsError> {
+        let core = Arc::clone(self);
+        let made = async move { core.make(caller, MakeNode { parent, name, node, mode }).await };
+        self.complete(made).await.map(|(attributes, _)| attributes)
+    }
+
+    /// Makes a regular file and opens it; durable when answered. Counts a reference, as [`lookup`](Self::lookup).
+    ///
+    /// # Errors
+    /// As [`make_node`](Self::make_node).
+    pub async fn create(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Inode,
+        name: Name,
+        mode: u16,
+        open: OpenMode,
+    ) -> Result<(Attributes, HandleId), FsError> {
+        let core = Arc::clone(self);
+        let node = MakeNode { parent, name, node: NewNode::File, mode };
+        let made = async move { core.make(caller, node).await };
+        let (attributes, file) = self.complete(made).await?;
+        let handle = self.handles.open(file.ok_or(FsError::Protocol)?, open)?;
+        Ok((attributes, handle))
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        caller: Caller,
+        node: MakeNode,
+    ) -> Result<(Attributes, Option<Pinned>), FsError> {
+        let (parent, name) = (node.parent, node.name.clone());
+        let change = self.names.change([parent]);
+        self.names.forget_entry(parent, name.clone());
+        let reply = self.session.meta(caller, MetaOp::MakeNode(node)).await;
+        self.names.forget_attributes(parent);
+        let (attributes, file) = match reply? {
+            MetaReply::Opened(opened) => {
+                let file = self.new_file(&opened);
+                (opened.attributes, Some(file))
+            }
+            MetaReply::Attributes(attributes) => (attributes, None),
+            _ => return Err(FsError::Protocol),
+        };
+        self.names.set_entry(parent, name, Some(attributes.inode));
+        self.names.set_attributes(&attributes);
+        self.names.set_parent(&attributes, parent);
+        self.names.set_no_xattrs(attributes.inode);
+        self.references.remember(attributes.inode);
+        drop(change);
+        Ok((attributes, file))
+    }
+
+    fn new_file(&self, opened: &Opened) -> Pinned {
+        let file = self.files.pin(&opened.attributes);
+        let mut state = file.lock();
+        state.map = ExtentMap::of_new_file();
+        state.learn_key(&opened.key);
+        state.key = Some(opened.key.id);
+        drop(state);
+        file
+    }
+
+    /// Removes a name that is not a directory's; durable when answered. Open files work on.
+    ///
+    /// # Errors
+    /// What the owner refuses; any of [`FsError`] when it cannot be asked.
+    pub async fn unlink(self: &Arc<Self>, caller: Caller, parent: Inode, name: Name) -> Result<(), FsError> {
+        let op = MetaOp::Unlink { parent, name: name.clone() };
+        self.remove(caller, parent, name, op).await
+    }
+
+    /// Removes an empty directory; durable when answered.
+    ///
+    /// # Errors
+    /// What the owner refuses; any of [`FsError`] when it cannot be asked.
+    pub async fn remove_directory(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Inode,
+        name: Name,
+    ) -> Result<(), FsError> {
+        let op = MetaOp::RemoveDirectory { parent, name: name.clone() };
+        self.remove(caller, parent, name, op).await
+    }
+
+    async fn remove(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Inode,
+        name: Name,
+        op: MetaOp,
+    ) -> Result<(), FsError> {
+        let core = Arc::clone(self);
+        let removed = async move {
+            let _change = core.names.change([parent]);
+            core.names.forget_entry(parent, name.clone());
+            let reply = core.session.meta(caller, op).await;
+            core.names.forget_attributes(parent);
+            let MetaReply::Removed(removed) = reply? else { return Err(FsError::Protocol) };
+            core.names.set_entry(parent, name, None);
+            core.lost_name(&removed);
+            Ok(())
+        };
+        self.complete(removed).await
+    }
+
+    fn lost_name(&self, removed: &Removed) {
+        self.names.set_attributes(&removed.attributes);
+        if removed.attributes.kind == FileKind::Directory {
+            self.names.forget_parent(removed.attributes.inode);
+        }
+        if removed.orphaned {
+            self.references.orphaned(removed.attributes.inode);
+        }
+    }
+
+    /// Gives an inode another name; durable when answered, after all that was written to the file before. Counts a
+    /// reference, as [`lookup`](Self::lookup).
+    ///
+    /// # Errors
+    /// What the owner refuses; why earlier writes could not be committed; any of [`FsError`] when it cannot be asked.
+    pub async fn link(
+        self: &Arc<Self>,
+        caller: Caller,
+        inode: Inode,
+        parent: Inode,
+        name: Name,
+    ) -> Result<Attributes, FsError> {
+        let core = Arc::clone(self);
+        let linked = async move {
+            core.commit_inode(inode).await?;
+            let _change = core.names.change([parent, inode]);
+            core.names.forget_entry(parent, name.clone());
+            let op = MetaOp::Link { inode, parent, name: name.clone() };
+            let reply = core.session.meta(caller, op).await;
+            core.names.forget_attributes(parent);
+            let attributes = attributes_of(reply?)?;
+            core.names.set_entry(parent, name, Some(inode));
+            core.names.set_attributes(&attributes);
+            core.references.remember(inode);
+            Ok(core.present(attributes))
+        };
+        self.complete(linked).await
+    }
+
+    /// Commits what is dirty of a file, when it is one.
+    async fn commit_inode(self: &Arc<Self>, inode: Inode) -> Result<(), FsError> {
+        match self.files.find(inode) {
+            Some(file) => self.commit_all(&file).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Moves a name; durable when answered, after all that was written to the file before.
+    ///
+    /// # Errors
+    /// What the owner refuses; why earlier writes could not be committed; any of [`FsError`] when it cannot be asked.
+    pub async fn rename(
+        self: &Arc<Self>,
+        caller: Caller,
+        from: (Inode, Name),
+        to: (Inode, Name),
+        mode: RenameMode,
+    ) -> Result<(), FsError> {
+        let core = Arc::clone(self);
+        self.complete(async move { core.move_name(caller, from, to, mode).await }).await
+    }
+
+    async fn move_name(
+        self: &Arc<Self>,
+        caller: Caller,
+        from: (Inode, Name),
+        to: (Inode, Name),
+        mode: RenameMode,
+    ) -> Result<(), FsError> {
+        let moved = self.resolve(from.0, &from.1).await?;
+        self.commit_inode(moved).await?;
+        let other = match mode {
+            RenameMode::Exchange => Some(self.resolve(to.0, &to.1).await?),
+            RenameMode::Replace | RenameMode::NoReplace => None,
+        };
+        if let Some(other) = other {
+            self.commit_inode(other).await?;
+        }
+        let _change = self.names.change([from.0, to.0, moved]);
+        // Of two names of one inode both stay.
+        let distinct = self.names.entry(to.0, &to.1).is_some_and(|target| target != Some(moved));
+        self.names.forget_entry(from.0, from.1.clone());
+        self.names.forget_entry(to.0, to.1.clone());
+        let op =
+            Rename { parent: from.0, name: from.1.clone(), new_parent: to.0, new_name: to.1.clone(), mode };
+        let reply = self.session.meta(caller, MetaOp::Rename(op)).await;
+        for inode in [Some(from.0), Some(to.0), Some(moved), other].into_iter().flatten() {
+            self.names.forget_attributes(inode);
+        }
+        [Some(moved), other].into_iter().flatten().for_each(|inode| self.names.forget_parent(inode));
+        let MetaReply::Renamed { replaced } = reply? else { return Err(FsError::Protocol) };
+        if distinct || replaced.is_some() || mode != RenameMode::Replace {
+            self.names.set_entry(from.0, from.1, other);
+            self.names.set_entry(to.0, to.1, Some(moved));
+        }
+        if let Some(replaced) = replaced {
+            self.lost_name(&replaced);
+        }
+        Ok(())
+    }
+}

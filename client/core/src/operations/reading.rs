@@ -1,0 +1,278 @@
+//! Reads: what is dirty on top of what is committed.
+
+use core::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use weft_types::Inode;
+use weft_wire::meta::{MapEntry, MetaOp, MetaReply, ReadMap};
+
+use crate::dirty::index;
+use crate::fetch::{FetchError, Source};
+use crate::file::{File, Pinned};
+use crate::map::Segment;
+use crate::readahead::Advice;
+use crate::{Core, FsError, HandleId};
+
+/// The longest read.
+const READ_BYTES_MAX: u32 = 16 << 20;
+/// Shorter extents are always fetched whole.
+const SMALL_BYTES: u64 = 128 << 10;
+/// How far ahead of a read its map is asked for.
+const MAP_AHEAD: u64 = 256 << 20;
+/// Entries of a page.
+const PAGE: u32 = 512;
+/// Parts of a read that are fetched at once.
+const PARTS_MAX: usize = 32;
+/// How often a read starts over because the map or the placement moved on.
+const RETRIES: usize = 3;
+
+/// A part of a read that is in an extent.
+#[derive(Debug, Clone)]
+struct Part {
+    file: Range<u64>,
+    source: Source,
+}
+
+impl Part {
+    fn within(&self) -> Range<u32> {
+        let skipped = self.file.start - self.source.entry.offset.get();
+        // The part lies within the entry, which lies within the extent.
+        let start = self.source.entry.extent_offset + skipped as u32;
+        start..start + (self.file.end - self.file.start) as u32
+    }
+}
+
+/// A read as far as memory answers it.
+struct Prepared {
+    start: u64,
+    out: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+/// What stands in the way of a read.
+enum Obstacle {
+    /// This range of the map must be asked for.
+    Map(Range<u64>),
+    Error(FsError),
+}
+
+impl Core {
+    /// Bytes of a file, from memory. As [`read`](Self::read).
+    pub fn try_read(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+        len: u32,
+    ) -> Option<Result<Bytes, FsError>> {
+        let open = self.handles.get(handle).ok().filter(|open| open.mode.read)?;
+        if !self.session.is_serving() || self.session.is_read_only() {
+            return None;
+        }
+        let mut prepared = prepare(&open.file, offset, len.min(READ_BYTES_MAX)).ok()?;
+        let cached = |part: &Part| self.extents.get(part.source.entry.extent);
+        let extents = prepared.parts.iter().map(cached).collect::<Option<Vec<_>>>()?;
+        let ahead = self.ahead(&open.file, offset, len, open.advise(offset, len));
+        for source in ahead {
+            self.prefetch(source);
+        }
+        for (part, extent) in core::mem::take(&mut prepared.parts).iter().zip(extents) {
+            if extent.len() < part.within().end as usize {
+                return None;
+            }
+            let bytes = extent.slice(part.within().start as usize..part.within().end as usize);
+            if bytes.len() == prepared.out.len() {
+                return Some(Ok(bytes));
+            }
+            prepared.out[index(&part.file, prepared.start)].copy_from_slice(&bytes);
+        }
+        Some(Ok(prepared.out.into()))
+    }
+
+    /// Bytes of a file: `len` of them, at most 16 MiB; fewer only at its end. Every byte was verified.
+    ///
+    /// # Errors
+    /// [`FsError::BadHandle`]; [`FsError::Unreadable`] when the damage is beyond repair; any of [`FsError`] when the
+    /// owner cannot be asked.
+    pub async fn read(self: &Arc<Self>, handle: HandleId, offset: u64, len: u32) -> Result<Bytes, FsError> {
+        let open = self.handles.get(handle)?;
+        if !open.mode.read {
+            return Err(FsError::BadHandle);
+        }
+        self.session.serving().await?;
+        if self.session.is_read_only() {
+            // Another session writes: a changed file's map is asked for anew.
+            self.attributes(open.file.inode).await?;
+        }
+        let len = len.min(READ_BYTES_MAX);
+        let advice = open.advise(offset, len);
+        let mut error = FetchError::Unreadable;
+        for attempt in 0..RETRIES {
+            let prepared = self.prepare_read(&open.file, offset, len).await?;
+            for source in self.ahead(&open.file, offset, len, advice) {
+                self.prefetch(source);
+            }
+            match self.fetch_parts(prepared, advice).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failed) => error = failed,
+            }
+            let moved = self.refresh_map().await;
+            if error == FetchError::Absent && attempt == 0 {
+                open.file.lock().map.forget(offset..offset.saturating_add(len.into()));
+            } else if !moved {
+                break;
+            }
+        }
+        tracing::error!(inode = %open.file.inode, offset, ?error, "bytes cannot be read");
+        self.counters.unreadable();
+        Err(FsError::Unreadable)
+    }
+
+    /// Asks for the map until it covers the read.
+    async fn prepare_read(
+        self: &Arc<Self>,
+        file: &Pinned,
+        offset: u64,
+        len: u32,
+    ) -> Result<Prepared, FsError> {
+        loop {
+            match prepare(file, offset, len) {
+                Ok(prepared) => return Ok(prepared),
+                Err(Obstacle::Map(range)) => self.page_in(file, range).await?,
+                Err(Obstacle::Error(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn page_in(self: &Arc<Self>, file: &Pinned, range: Range<u64>) -> Result<(), FsError> {
+        let version = file.lock().map.version();
+        let asked = range.start..range.end.max(range.start.saturating_add(MAP_AHEAD));
+        let op = ReadMap { inode: file.inode, from: asked.start, until: asked.end, limit: PAGE };
+        let MetaReply::Map(page) = self.ask(MetaOp::ReadMap(op)).await? else {
+            return Err(FsError::Protocol);
+        };
+        let mut state = file.lock();
+        for grant in &page.keys {
+            state.learn_key(grant);
+        }
+        let answers = state.map.page(version, asked, page.entries, page.end);
+        if answers { Ok(()) } else { Err(FsError::Protocol) }
+    }
+
+    async fn fetch_parts(
+        self: &Arc<Self>,
+        mut prepared: Prepared,
+        advice: Advice,
+    ) -> Result<Bytes, FetchError> {
+        if let [part] = &prepared.parts[..]
+            && part.file == (prepared.start..prepared.start + prepared.out.len() as u64)
+        {
+            return self.part(part.clone(), advice).await;
+        }
+        let mut parts = core::mem::take(&mut prepared.parts).into_iter();
+        let mut fetches = JoinSet::new();
+        loop {
+            while fetches.len() < PARTS_MAX {
+                let Some(part) = parts.next() else { break };
+                let core = Arc::clone(self);
+                fetches.spawn_on(
+                    async move { (part.file.clone(), core.part(part, advice).await) },
+                    &self.runtime,
+                );
+            }
+            match fetches.join_next().await {
+                None => return Ok(prepared.out.into()),
+                Some(fetched) => {
+                    let (file, bytes) = fetched.map_err(|_| FetchError::Unreadable)?;
+                    prepared.out[index(&file, prepared.start)].copy_from_slice(&bytes?);
+                }
+            }
+        }
+    }
+
+    /// One part, exactly as long as it is.
+    async fn part(self: &Arc<Self>, part: Part, advice: Advice) -> Result<Bytes, FetchError> {
+        let within = part.within();
+        let small = part.source.entry.geometry.plaintext_bytes().get() <= SMALL_BYTES;
+        let cached = self.extents.get(part.source.entry.extent);
+        let bytes = if let Some(cached) = cached {
+            cached.get(within.start as usize..within.end as usize).map(|_| cached.clone())
+        } else if small || advice != Advice::Exact {
+            Some(self.whole(&part.source).await?)
+        } else {
+            let _held = self.memory.fetched.hold(within.end - within.start).await;
+            let exact = self.fetcher.fetch(&part.source, within.clone()).await?;
+            return if exact.len() == within.len() { Ok(exact) } else { Err(FetchError::Unreadable) };
+        };
+        // An entry that reaches beyond its extent is damage of the map.
+        let whole = bytes.filter(|bytes| bytes.len() >= within.end as usize).ok_or(FetchError::Unreadable)?;
+        Ok(whole.slice(within.start as usize..within.end as usize))
+    }
+
+    async fn whole(self: &Arc<Self>, source: &Source) -> Result<Bytes, FetchError> {
+        let len = source.entry.geometry.plaintext_bytes().get() as u32;
+        let fetch = async {
+            let _held = self.memory.fetched.hold(len).await;
+            self.fetcher.fetch(source, 0..len).await
+        };
+        self.extents.get_or_fetch(source.entry.extent, fetch).await
+    }
+
+    /// The extents to fetch ahead of a read.
+    fn ahead(&self, file: &File, offset: u64, len: u32, advice: Advice) -> Vec<Source> {
+        let Advice::Whole { ahead: ahead @ 1.. } = advice else { return Vec::new() };
+        let state = file.lock();
+        let behind = state.map.entries_from(offset.saturating_add(len.into()));
+        let behind = behind.take(ahead as usize).filter(|entry| !self.extents.is_coming(entry.extent));
+        let sources =
+            behind.map(|entry| Some(Source { entry: entry.clone(), key: state.key_of(entry.key)? }));
+        sources.flatten().collect()
+    }
+
+    /// Fetches an extent into memory, when there is memory to spare.
+    fn prefetch(self: &Arc<Self>, source: Source) {
+        let len = source.entry.geometry.plaintext_bytes().get() as u32;
+        let core = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let fetch = async {
+                let _held = core.memory.fetched.try_hold(len).ok_or(FetchError::Unreadable)?;
+                core.fetcher.fetch(&source, 0..len).await
+            };
+            // Whoever reads it will ask again, and be told why.
+            let _ = core.extents.get_or_fetch(source.entry.extent, fetch).await;
+        });
+    }
+}
+
+/// A read as far as memory goes: dirty bytes in place, the rest as parts of extents, zeroes where nothing is.
+fn prepare(file: &File, offset: u64, len: u32) -> Result<Prepared, Obstacle> {
+    let state = file.lock();
+    let end = state.length().min(offset.saturating_add(len.into()));
+    let mut prepared = Prepared { start: offset, out: Vec::new(), parts: Vec::new() };
+    if end <= offset {
+        return Ok(prepared);
+    }
+    // At most 16 MiB.
+    prepared.out = vec![0; (end - offset) as usize];
+    for gap in state.dirty.read(offset, &mut prepared.out).iter() {
+        // Behind the committed length there are only holes.
+        let committed = gap.start..gap.end.min(state.size);
+        if committed.is_empty() {
+            continue;
+        }
+        for segment in state.map.segments(committed).map_err(Obstacle::Map)? {
+            if let Segment::Extent(range, entry) = segment {
+                let key = state.key_of(entry.key).ok_or_else(|| no_key(file.inode, &entry))?;
+                prepared.parts.push(Part { file: range, source: Source { entry, key } });
+            }
+        }
+    }
+    Ok(prepared)
+}
+
+/// The owner grants the keys of all entries of a page.
+fn no_key(inode: Inode, entry: &MapEntry) -> Obstacle {
+    tracing::error!(%inode, key = %entry.key, "the owner granted no key for an extent");
+    Obstacle::Error(FsError::Protocol)
+}

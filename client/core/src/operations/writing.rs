@@ -1,0 +1,125 @@
+//! Writes: into memory, as long as there is room for them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+use weft_types::Timestamp;
+
+use crate::budget::WRITE_BYTES_MAX;
+use crate::dirty::{FILE_BYTES_MAX, Take};
+use crate::handle::OpenFile;
+use crate::{Core, FsError, HandleId};
+
+/// A file with so many dirty bytes is written back whether or not they form whole extents.
+const SCATTERED_MAX: u64 = 32 << 20;
+
+impl Core {
+    /// Writes into memory when there is room in it, and the handle is not `sync`. As [`write`](Self::write).
+    pub fn try_write(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+    ) -> Option<Result<u32, FsError>> {
+        let open = match self.writable(handle, offset, data) {
+            Ok(open) => open,
+            Err(error) => return Some(Err(error)),
+        };
+        let len = u32::try_from(data.len()).ok()?;
+        let at_once = self.session.is_serving() && !open.mode.sync && data.len() <= WRITE_BYTES_MAX;
+        if !at_once || !self.has_room(len) || !self.memory.dirty.try_take(len) {
+            return None;
+        }
+        Some(self.store(&open, offset, data).map(|()| len))
+    }
+
+    /// Writes all of `data`, into memory; waits only while too much is unwritten. Committed after 5 s at the latest.
+    /// Of a `sync` handle, committed when answered.
+    ///
+    /// # Errors
+    /// [`FsError::BadHandle`], [`FsError::FileTooLarge`], [`FsError::NoSpace`]; of a `sync` handle what
+    /// [`fsync`](Self::fsync) says.
+    pub async fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Result<u32, FsError> {
+        let open = self.writable(handle, offset, data)?;
+        self.session.serving().await?;
+        let mut at = offset;
+        for chunk in data.chunks(WRITE_BYTES_MAX) {
+            // Chunks are at most 4 MiB.
+            let len = chunk.len() as u32;
+            self.make_room(len).await?;
+            self.store(&open, at, chunk)?;
+            at += u64::from(len);
+        }
+        if open.mode.sync {
+            self.fsync(handle).await?;
+        }
+        u32::try_from(data.len()).map_err(|_| FsError::FileTooLarge)
+    }
+
+    fn writable(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<Arc<OpenFile>, FsError> {
+        let open = self.handles.get(handle)?;
+        if !open.mode.write {
+            return Err(FsError::BadHandle);
+        }
+        let end = offset.checked_add(data.len() as u64);
+        if end.is_none_or(|end| end > FILE_BYTES_MAX) || u32::try_from(data.len()).is_err() {
+            return Err(FsError::FileTooLarge);
+        }
+        Ok(open)
+    }
+
+    /// Whether the filesystem has room for what is dirty and this.
+    fn has_room(&self, len: u32) -> bool {
+        let needed = self.memory.dirty.held() + u64::from(len);
+        !self.full.load(Ordering::Relaxed) && self.free.load(Ordering::Relaxed) >= needed
+    }
+
+    /// Takes memory for a write, once the filesystem has room for it.
+    async fn make_room(self: &Arc<Self>, len: u32) -> Result<(), FsError> {
+        if !self.has_room(len) {
+            self.poll_space().await?;
+            if !self.has_room(len) {
+                return Err(FsError::NoSpace);
+            }
+        }
+        if self.memory.dirty.try_take(len) {
+            return Ok(());
+        }
+        self.kick_all();
+        tokio::select! {
+            () = self.memory.dirty.take(len) => Ok(()),
+            () = self.session.ended() => Err(FsError::SessionEnded),
+        }
+    }
+
+    /// Puts bytes on top of the file. Memory for them was taken.
+    fn store(self: &Arc<Self>, open: &OpenFile, offset: u64, data: &[u8]) -> Result<(), FsError> {
+        let mut state = open.file.lock();
+        let offset = if open.mode.append { state.length() } else { offset };
+        let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= FILE_BYTES_MAX);
+        if !fits || self.session.has_ended() {
+            drop(state);
+            self.memory.dirty.give_back(data.len() as u64);
+            return Err(if fits { FsError::SessionEnded } else { FsError::FileTooLarge });
+        }
+        let replaced = state.dirty.write(offset, data);
+        state.modified = Some(now());
+        state.since.get_or_insert_with(Instant::now);
+        let kick = match state.dirty.dirty() {
+            SCATTERED_MAX.. => Some(Take::All),
+            _ => state.dirty.has_full_run().then_some(Take::Full),
+        };
+        drop(state);
+        self.memory.dirty.give_back(replaced);
+        if let Some(what) = kick {
+            self.kick(&open.file, what);
+        }
+        Ok(())
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,79 @@
+//! Who still knows an inode: a kernel's references, and unlinked files that wait for the last of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use weft_types::Inode;
+
+/// Counts of references, and unlinked inodes.
+#[derive(Debug, Default)]
+pub(crate) struct References(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    counts: HashMap<Inode, u64>,
+    orphans: HashSet<Inode>,
+}
+
+impl References {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn remember(&self, inode: Inode) {
+        *self.lock().counts.entry(inode).or_default() += 1;
+    }
+
+    pub(crate) fn forget(&self, inode: Inode, references: u64) {
+        let mut table = self.lock();
+        if let Some(count) = table.counts.get_mut(&inode) {
+            *count = count.saturating_sub(references);
+            if *count == 0 {
+                table.counts.remove(&inode);
+            }
+        }
+    }
+
+    /// An inode lost its last name.
+    pub(crate) fn orphaned(&self, inode: Inode) {
+        self.lock().orphans.insert(inode);
+    }
+
+    /// Unlinked and without references.
+    pub(crate) fn is_abandoned(&self, inode: Inode) -> bool {
+        let table = self.lock();
+        table.orphans.contains(&inode) && !table.counts.contains_key(&inode)
+    }
+
+    /// Takes at most `most` inodes that are unlinked, without references, and not `in_use`.
+    pub(crate) fn take_abandoned(&self, most: usize, in_use: impl Fn(Inode) -> bool) -> Vec<Inode> {
+        let mut table = self.lock();
+        let free = |inode: &&Inode| !table.counts.contains_key(*inode) && !in_use(**inode);
+        let taken: Vec<_> = table.orphans.iter().filter(free).take(most).copied().collect();
+        for inode in &taken {
+            table.orphans.remove(inode);
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unlinked_inode_is_taken_once_when_nobody_knows_it_any_more() {
+        let references = References::default();
+        let inode = Inode::new(7);
+        references.remember(inode);
+        references.remember(inode);
+        references.orphaned(inode);
+        references.forget(inode, 1);
+        assert!(references.take_abandoned(9, |_| false).is_empty());
+        references.forget(inode, 1);
+        assert!(references.is_abandoned(inode));
+        assert!(references.take_abandoned(9, |_| true).is_empty());
+        assert_eq!(references.take_abandoned(9, |_| false), [inode]);
+        assert!(references.take_abandoned(9, |_| false).is_empty());
+    }
+}

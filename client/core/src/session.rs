@@ -1,0 +1,192 @@
+//! The session: its lease, and operations that are done exactly once.
+
+mod slots;
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use weft_types::{FilesystemId, SessionId};
+use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionOpened};
+use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
+
+use crate::FsError;
+use crate::backend::{Backend, Failure};
+use slots::Slots;
+
+/// The longest that an operation waits for the owner of the metadata.
+pub(crate) const OPERATION_MAX: Duration = Duration::from_secs(30);
+/// One attempt of a metadata call.
+const ATTEMPT: Duration = Duration::from_secs(8);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long closing a session may take.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// How a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Until then nobody else changes what this session has cached.
+    Leased(Instant),
+    /// It never comes back.
+    Ended,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    backend: Arc<dyn Backend>,
+    id: SessionId,
+    filesystem: FilesystemId,
+    read_only: bool,
+    lease: Mutex<Duration>,
+    standing: watch::Sender<Standing>,
+    slots: Slots,
+}
+
+impl Session {
+    /// `asked` is when the session was asked for: the lease counts from there.
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        opened: &SessionOpened,
+        read_only: bool,
+        asked: Instant,
+    ) -> Self {
+        let lease = Duration::from_millis(opened.lease_ms.into());
+        Self {
+            backend,
+            id: opened.session,
+            filesystem: opened.filesystem,
+            read_only,
+            lease: Mutex::new(lease),
+            standing: watch::Sender::new(Standing::Leased(asked + lease)),
+            slots: Slots::new(opened.slots),
+        }
+    }
+
+    pub(crate) const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) const fn filesystem(&self) -> FilesystemId {
+        self.filesystem
+    }
+
+    pub(crate) const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        *self.standing.borrow() == Standing::Ended
+    }
+
+    /// How long the lease still holds; zero without one.
+    pub(crate) fn remaining(&self) -> Duration {
+        match *self.standing.borrow() {
+            Standing::Leased(until) => until.saturating_duration_since(Instant::now()),
+            Standing::Ended => Duration::ZERO,
+        }
+    }
+
+    /// Whether memory may answer: the lease holds.
+    pub(crate) fn is_serving(&self) -> bool {
+        !self.remaining().is_zero()
+    }
+
+    /// The session is no more, or will not be asked any more.
+    pub(crate) fn end(&self) {
+        self.standing.send_replace(Standing::Ended);
+    }
+
+    /// Completes when the session has ended.
+    pub(crate) async fn ended(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.standing.subscribe().wait_for(|standing| *standing == Standing::Ended).await;
+    }
+
+    /// Waits until the lease holds: its renewal may be on its way.
+    pub(crate) async fn serving(&self) -> Result<(), FsError> {
+        let mut standing = self.standing.subscribe();
+        let holds = |standing: &Standing| match standing {
+            Standing::Leased(until) => *until > Instant::now(),
+            Standing::Ended => true,
+        };
+        let waited = timeout_at(Instant::now() + OPERATION_MAX, standing.wait_for(holds)).await;
+        match waited {
+            Ok(Ok(standing)) if *standing != Standing::Ended => Ok(()),
+            Ok(_) => Err(FsError::SessionEnded),
+            Err(_) => Err(FsError::TimedOut),
+        }
+    }
+
+    /// Carries out one operation, exactly once: the same call is made again, in the same slot, until it is answered
+    /// or the session ends. Whoever waits for it may give up; a mutation must not be given up.
+    pub(crate) async fn meta(&self, caller: Caller, op: MetaOp) -> Result<MetaReply, FsError> {
+        self.serving().await?;
+        let slot = self.slots.take().await;
+        let (filesystem, session) = (self.filesystem, self.id);
+        let call = Meta { filesystem, session, slot: slot.id(), seq: slot.seq(), caller, op };
+        let mut pause = PAUSE_MIN;
+        loop {
+            let answer = tokio::select! {
+                answer = self.backend.meta(call.clone(), ATTEMPT) => answer,
+                () = self.ended() => return Err(FsError::SessionEnded),
+            };
+            match answer {
+                Ok(reply) => {
+                    self.serving().await?;
+                    return Ok(reply);
+                }
+                Err(Failure::Refused(MetaError::SessionEnded)) => {
+                    self.end();
+                    return Err(FsError::SessionEnded);
+                }
+                Err(Failure::Refused(refusal)) => return Err(refusal.into()),
+                Err(Failure::Broken) => return Err(FsError::Protocol),
+                Err(Failure::Busy | Failure::Unreachable | Failure::TimedOut) => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Renews the lease once. It counts from before the renewal was sent.
+    pub(crate) async fn renew(&self) {
+        let sent = Instant::now();
+        let call = RenewSession { filesystem: self.filesystem, session: self.id };
+        match self.backend.renew(call, self.renewal_interval()).await {
+            Ok(renewed) => {
+                let lease = Duration::from_millis(renewed.lease_ms.into());
+                *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+                self.standing.send_if_modified(|standing| match standing {
+                    Standing::Leased(until) => {
+                        *until = (*until).max(sent + lease);
+                        true
+                    }
+                    Standing::Ended => false,
+                });
+            }
+            Err(Failure::Refused(_)) => self.end(),
+            Err(error) => tracing::debug!(?error, "the session was not renewed"),
+        }
+    }
+
+    /// How often to renew.
+    pub(crate) fn renewal_interval(&self) -> Duration {
+        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        (lease / 4).max(Duration::from_millis(50))
+    }
+
+    /// Ends the session, at the owner too when it can be reached.
+    pub(crate) async fn close(&self) {
+        if !self.has_ended() {
+            let call = CloseSession { filesystem: self.filesystem, session: self.id };
+            if let Err(error) = self.backend.close(call, CLOSE).await {
+                tracing::warn!(?error, "the session was not closed, and expires by itself");
+            }
+            self.end();
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Dirty bytes to the drives, and into the file's map.
+
+mod put;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use weft_keys::DataKey;
+use weft_types::{DataKeyId, FileOffset};
+use weft_wire::meta::{Caller, Commit, MapEntry, MetaError, MetaOp, MetaReply, NewExtent};
+
+use crate::dirty::{Piece, Take};
+use crate::file::Pinned;
+use crate::{Core, FsError};
+
+/// Dirty bytes are sent when the oldest is this old, a second before the promise is due.
+pub(crate) const AGE_MAX: Duration = Duration::from_secs(4);
+/// The longest that an fsync waits.
+const FSYNC_MAX: Duration = Duration::from_secs(60);
+/// Extents of one flight.
+const PIECES_MAX: usize = 1024;
+/// Extents of one commit.
+const COMMIT_MAX: usize = 256;
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What became of a flight.
+enum Flown {
+    Nothing,
+    Landed,
+    /// Placement changed under it: it is flown again at once.
+    Again,
+    Failed(FsError),
+}
+
+impl Core {
+    /// Starts to write a file back, unless there is nothing to do.
+    pub(crate) fn kick(self: &Arc<Self>, file: &Pinned, what: Take) {
+        let mut state = file.lock();
+        if state.dirty.dirty() == 0 {
+            return;
+        }
+        state.wanted = Some(if state.wanted == Some(Take::All) { Take::All } else { what });
+        if !state.flushing {
+            state.flushing = true;
+            drop(state);
+            let (core, file) = (Arc::clone(self), file.clone());
+            self.runtime.spawn(async move { core.write_back(&file).await });
+        }
+    }
+
+    /// Starts to write every file back.
+    pub(crate) fn kick_all(self: &Arc<Self>) {
+        for file in self.files.pinned() {
+            self.kick(&file, Take::All);
+        }
+    }
+
+    /// Starts to write back what is old.
+    pub(crate) fn kick_old(self: &Arc<Self>) {
+        for file in self.files.pinned() {
+            let old = file.lock().since.is_some_and(|since| since.elapsed() >= AGE_MAX);
+            if old {
+                self.kick(&file, Take::All);
+            }
+        }
+    }
+
+    /// Waits until everything written so far is committed.
+    pub(crate) async fn commit_all(self: &Arc<Self>, file: &Pinned) -> Result<(), FsError> {
+        let mut progress = file.progress.subscribe();
+        let (target, failures) = {
+            let state = file.lock();
+            if state.dirty.is_clean() {
+                return Ok(());
+            }
+            (state.departed + u64::from(state.dirty.dirty() > 0), state.failures)
+        };
+        self.kick(file, Take::All);
+        let committed = progress.wait_for(|_| {
+            let state = file.lock();
+            state.landed >= target || state.dirty.is_clean() || state.failures != failures
+        });
+        tokio::select! {
+            waited = timeout(FSYNC_MAX, committed) => {
+                if waited.is_err() {
+                    return Err(FsError::TimedOut);
+                }
+            }
+            () = self.session.ended() => return Err(FsError::SessionEnded),
+        }
+        let state = file.lock();
+        let committed = state.landed >= target || (state.dirty.is_clean() && state.failures == failures);
+        if committed { Ok(()) } else { Err(state.failure.unwrap_or(FsError::SessionEnded)) }
+    }
+
+    async fn write_back(self: &Arc<Self>, file: &Pinned) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.fly(file).await {
+                Flown::Nothing => return,
+                Flown::Landed => pause = PAUSE_MIN,
+                Flown::Again => sleep(PAUSE_MIN).await,
+                Flown::Failed(error) => {
+                    tracing::warn!(inode = %file.inode, %error, "bytes were not written, and are kept");
+                    if self.session.has_ended() || error == FsError::Refused(MetaError::NotFound) {
+                        self.drop_dirty(file, error);
+                        return;
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+            file.progress.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Nobody will ever take these bytes.
+    fn drop_dirty(&self, file: &Pinned, error: FsError) {
+        let mut state = file.lock();
+        let held = state.dirty.held();
+        state.dirty = crate::dirty::DirtyRuns::default();
+        state.flushing = false;
+        state.wanted = None;
+        state.since = None;
+        state.failure = Some(error);
+        drop(state);
+        self.memory.dirty.give_back(held);
+        if held > 0 {
+            self.lose(held, error);
+        }
+        file.progress.send_modify(|count| *count += 1);
+    }
+
+    /// One flight. The file's length cannot change meanwhile.
+    async fn fly(self: &Arc<Self>, file: &Pinned) -> Flown {
+        let order = file.order.lock().await;
+        if self.is_abandoned(file) {
+            self.drop_dirty(file, FsError::Refused(MetaError::NotFound));
+            return Flown::Nothing;
+        }
+        let Some((pieces, complete)) = depart(file) else { return Flown::Nothing };
+        let committed = async {
+            let (id, key) = self.writing_key(file).await?;
+            let extents = self.put_all(pieces, id, &key).await?;
+            self.commit(file, extents).await
+        };
+        let flown = match committed.await {
+            Ok(()) => self.landed(file, complete),
+            Err(error) => self.came_back(file, error),
+        };
+        if matches!(flown, Flown::Again) {
+            self.refresh_map().await;
+        }
+        drop(order);
+        flown
+    }
+
+    /// What was on its way is committed.
+    fn landed(&self, file: &Pinned, complete: bool) -> Flown {
+        let mut state = file.lock();
+        self.full.store(false, Ordering::Relaxed);
+        self.memory.dirty.give_back(state.dirty.land());
+        state.flight_modified = None;
+        if complete {
+            state.landed = state.departed;
+        }
+        if state.dirty.has_full_run() && state.wanted.is_none() {
+            state.wanted = Some(Take::Full);
+        }
+        Flown::Landed
+    }
+
+    /// What was on its way is dirty again, where nothing newer is.
+    fn came_back(&self, file: &Pinned, error: FsError) -> Flown {
+        let mut state = file.lock();
+        self.memory.dirty.give_back(state.dirty.restore());
+        state.modified = state.modified.max(state.flight_modified.take());
+        state.since = state.since.or_else(|| Some(Instant::now()));
+        state.wanted = Some(Take::All);
+        if error == FsError::Refused(MetaError::ForeignExtent) {
+            return Flown::Again;
+        }
+        self.full.store(error == FsError::NoSpace, Ordering::Relaxed);
+        state.failures += 1;
+        state.failure = Some(error);
+        Flown::Failed(error)
+    }
+
+    /// Unlinked, and nobody can reach it any more: its bytes need not be written.
+    fn is_abandoned(&self, file: &Pinned) -> bool {
+        file.lock().handles == 0 && self.references.is_abandoned(file.inode)
+    }
+
+    /// The key for new extents of a file.
+    async fn writing_key(&self, file: &Pinned) -> Result<(DataKeyId, Arc<DataKey>), FsError> {
+        {
+            let state = file.lock();
+            if let Some((id, key)) = state.key.and_then(|id| Some((id, state.key_of(id)?))) {
+                return Ok((id, key));
+            }
+        }
+        match self.session.meta(Caller::default(), MetaOp::Open { inode: file.inode }).await? {
+            MetaReply::Opened(opened) => {
+                let mut state = file.lock();
+                state.learn_key(&opened.key);
+                state.key = Some(opened.key.id);
+                let key = state.key_of(opened.key.id).ok_or(FsError::Protocol)?;
+                Ok((opened.key.id, key))
+            }
+            _ => Err(FsError::Protocol),
+        }
+    }
+
+    /// Seals and stores all pieces, several at a time; in the order of the file when answered.
+    async fn put_all(
+        self: &Arc<Self>,
+        pieces: Vec<Piece>,
+        id: DataKeyId,
+        key: &Arc<DataKey>,
+    ) -> Result<Vec<NewExtent>, FsError> {
+        let mut puts = JoinSet::new();
+        let mut extents = BTreeMap::new();
+        let mut pieces = pieces.into_iter();
+        loop {
+            // The budget for sealed shards bounds the memory; this bounds the tasks that wait for it.
+            while puts.len() < 32 {
+                let Some(piece) = pieces.next() else { break };
+                let (core, key) = (Arc::clone(self), Arc::clone(key));
+                puts.spawn(async move { core.put_extent(piece, id, &key).await });
+            }
+            match puts.join_next().await {
+                None => return Ok(extents.into_values().collect()),
+                Some(put) => {
+                    let extent = put.map_err(|_| FsError::SessionEnded)??;
+                    extents.insert(extent.offset, extent);
+                }
+            }
+        }
+    }
+
+    /// Puts stored extents into the file's map, here and at the owner.
+    async fn commit(&self, file: &Pinned, extents: Vec<NewExtent>) -> Result<(), FsError> {
+        let mut size = COMMIT_MAX;
+        let mut rest = &extents[..];
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(rest.len().min(size));
+            match self.commit_batch(file, batch, later.is_empty()).await {
+                Ok(()) => rest = later,
+                // So much is replaced at once that the owner wants one extent at a time.
+                Err(FsError::Refused(MetaError::Invalid)) if batch.len() > 1 => size = 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit_batch(&self, file: &Pinned, batch: &[NewExtent], last: bool) -> Result<(), FsError> {
+        let end = |extent: &NewExtent| extent.offset.get() + extent.geometry.plaintext_bytes().get();
+        let size_min = batch.iter().map(end).max().unwrap_or(0);
+        let modified = file.lock().flight_modified;
+        let op = MetaOp::Commit(Commit { inode: file.inode, extents: batch.to_vec(), size_min, modified });
+        let change = self.names.change([file.inode]);
+        let MetaReply::Attributes(attributes) = self.session.meta(Caller::default(), op).await? else {
+            return Err(FsError::Protocol);
+        };
+        self.names.set_attributes(&attributes);
+        drop(change);
+        let mut state = file.lock();
+        state.follow(&attributes, false);
+        for extent in batch {
+            state.map.place(entry_of(extent));
+        }
+        if last && state.dirty.dirty() == 0 {
+            state.since = None;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what is to be written; `None` ends the write-back. Whether it is everything is told too.
+fn depart(file: &Pinned) -> Option<(Vec<Piece>, bool)> {
+    let mut state = file.lock();
+    let pieces = match state.wanted.take() {
+        Some(what) => state.dirty.take(what, PIECES_MAX),
+        None => Vec::new(),
+    };
+    if pieces.is_empty() {
+        state.flushing = false;
+        return None;
+    }
+    let complete = state.dirty.dirty() == 0;
+    state.flight_modified = if complete { state.modified.take() } else { state.modified };
+    if complete {
+        state.departed += 1;
+        state.since = None;
+    } else if state.dirty.has_full_run() || pieces.len() == PIECES_MAX {
+        state.wanted = Some(Take::All);
+    }
+    Some((pieces, complete))
+}
+
+/// The map entry that a commit makes.
+fn entry_of(extent: &NewExtent) -> MapEntry {
+    MapEntry {
+        offset: FileOffset::new(extent.offset.get()),
+        // An extent has at most 4 MiB.
+        len: u32::try_from(extent.geometry.plaintext_bytes().get()).unwrap_or(u32::MAX),
+        extent: extent.extent,
+        extent_offset: 0,
+        geometry: extent.geometry,
+        group: extent.group,
+        key: extent.key,
+    }
+}
