@@ -90,6 +90,19 @@ fn opened<K>(
     unwrap(key, &wrapped).map_err(|error| KeysError::Sealed(kind, error))
 }
 
+#[cfg(test)]
+impl Keys {
+    /// The same keys for the same id, each time.
+    pub(crate) fn of_a_test(id: FilesystemId) -> Self {
+        let version = KeyVersion::new(1);
+        Self {
+            filesystem: BTreeMap::from([(version, FilesystemKey::from_bytes(id, version, &[7; 32]))]),
+            metadata: MetadataKey::from_bytes(&[8; 32]),
+            names: weft_keys::NameHasher::new(&weft_keys::NameKey::from_bytes(&[9; 32])),
+        }
+    }
+}
+
 impl KeyMaker for Keys {
     fn fresh(&self, id: DataKeyId) -> Result<NewKey, MetaError> {
         let key = DataKey::generate(&mut random::fill);

@@ -181,4 +181,4 @@ pub(crate) fn now() -> Timestamp {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -97,7 +97,8 @@ impl Owner {
         Ok(owner)
     }
 
-    fn start(
+    /// Begins to own a shard whose log is sealed and whose index is at its end.
+    pub(super) fn start(
         filesystem: FilesystemId,
         keys: Option<Keys>,
         settings: ComputeSettings,
@@ -121,7 +122,7 @@ impl Owner {
         })
     }
 
-    fn format_if_new(&self) -> Result<(), OpenOwnerError> {
+    pub(super) fn format_if_new(&self) -> Result<(), OpenOwnerError> {
         let keys = self.keys.as_ref().ok_or(MetaError::Damaged)?;
         if self.read(|tx| tx.get(&RowKey::Counters))?.is_some() {
             return Ok(());
@@ -145,7 +146,7 @@ impl Owner {
         Ok(())
     }
 
-    fn renew_all(&self) -> Result<(), OpenOwnerError> {
+    pub(super) fn renew_all(&self) -> Result<(), OpenOwnerError> {
         let sessions = self.read(|tx| session::list(tx, None, SESSIONS_MAX))?;
         let until = Instant::now() + self.settings.lease;
         self.leases().extend(sessions.into_iter().map(|(id, _)| (id, until)));
