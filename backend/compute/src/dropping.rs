@@ -37,6 +37,11 @@ impl Dropping {
         Self { owner, done: AtomicBool::new(false) }
     }
 
+    /// The owner that it goes on with.
+    pub(crate) fn owner(&self) -> Arc<Owner> {
+        Arc::clone(&self.owner)
+    }
+
     /// How far it is.
     pub(crate) fn progress(&self) -> Result<DropProgress, MetaError> {
         if self.done.load(Ordering::Acquire) {

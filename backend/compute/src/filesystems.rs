@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::task::JoinSet;
 use weft_kms::KeyManagement;
 use weft_transport::CallError;
 use weft_transport::Failure;
@@ -29,6 +30,8 @@ pub(crate) struct Filesystems {
     kms: Arc<dyn KeyManagement>,
     deleter: Arc<ShardDeleter>,
     owned: Mutex<Owned>,
+    /// What looks after owners, and what drops filesystems.
+    tasks: Mutex<JoinSet<()>>,
     /// One filesystem is opened or dropped at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -58,12 +61,18 @@ impl Filesystems {
         settings: ComputeSettings,
     ) -> Self {
         let deleter = Arc::new(ShardDeleter::new(Arc::clone(&cluster)));
-        let (owned, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { cluster, settings, id, state, kms, deleter, owned, turn }
+        let (owned, tasks, turn) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { cluster, settings, id, state, kms, deleter, owned, tasks, turn }
     }
 
     fn owned(&self) -> MutexGuard<'_, Owned> {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks
     }
 
     /// The owners that are at work.
@@ -160,7 +169,7 @@ impl Filesystems {
 
     fn begin(&self, owner: Owner, ownership: &Ownership) -> Arc<Owner> {
         let owner = Arc::new(owner);
-        tokio::spawn(look_after(Arc::downgrade(&owner), Arc::clone(&self.deleter), self.settings));
+        self.tasks().spawn(look_after(Arc::downgrade(&owner), Arc::clone(&self.deleter), self.settings));
         let mut owned = self.owned();
         owned.names.insert(ownership.filesystem.name.clone(), owner.filesystem());
         owned.owners.insert(owner.filesystem(), Arc::clone(&owner));
@@ -195,7 +204,7 @@ impl Filesystems {
         owned.names.retain(|_, named| *named != id);
         owned.dropping.insert(id, Arc::clone(&dropping));
         drop(owned);
-        tokio::spawn(Arc::clone(&dropping).run(dir, Arc::clone(&self.deleter)));
+        self.tasks().spawn(Arc::clone(&dropping).run(dir, Arc::clone(&self.deleter)));
         dropping.progress().map_err(|error| Failure::Refused(metadata_unavailable(&error)))
     }
 
@@ -229,9 +238,13 @@ impl Filesystems {
         opened.map(Arc::new).map_err(|error| metadata_unavailable(&error))
     }
 
-    /// Closes all owners: what they have is durable, and nothing has to be replayed.
+    /// Ends all tasks and closes all owners: what they have is durable, and nothing has to be replayed. Drops go on when
+    /// they are asked for again.
     pub(crate) async fn close(&self) {
-        let owners = self.owners();
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        tasks.shutdown().await;
+        let mut owners = self.owners();
+        owners.extend(self.owned().dropping.values().map(|dropping| dropping.owner()));
         let closed = tokio::task::spawn_blocking(move || owners.iter().for_each(|owner| owner.close()));
         if let Err(error) = closed.await {
             tracing::error!(%error, "metadata was not closed in order");
