@@ -23,6 +23,12 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// Those of the medium; `UnexpectedEof` past the end.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// As [`read_at`](Self::read_at), without waiting for the medium.
+    ///
+    /// # Errors
+    /// `WouldBlock` where it would wait, or cannot tell; those of [`read_at`](Self::read_at).
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
     /// Writes all of `bytes` at `offset`. Durable only after the next [`flush`](Self::flush).
     ///
     /// # Errors
@@ -50,6 +56,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_at(buf, offset)
+    }
+
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at_once(buf, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -158,14 +158,14 @@ impl Ledger {
         self.emptied.iter().copied().filter(sealed).collect()
     }
 
-    /// A segment's records are gone from the device, durably; tombstones that only cancelled those stop to count.
-    pub(crate) fn freed(&mut self, segment: usize, generation: u64) {
+    /// A segment's records count no more, durably; tombstones that only cancelled those stop to count. Its bytes may
+    /// be there still: `stale`.
+    pub(crate) fn freed(&mut self, segment: usize, generation: u64, stale: bool) {
         let account = &mut self.segments[segment];
         self.free += 1;
         self.tombstones = self.tombstones.saturating_sub(usize::from(account.has_tombstones()));
         let dead = std::mem::take(&mut account.dead);
-        *account =
-            Segment { stale: false, ..Segment::new(SegmentState::Free, SegmentKind::Shards, generation) };
+        *account = Segment { stale, ..Segment::new(SegmentState::Free, SegmentKind::Shards, generation) };
         for key in dead {
             let Some(grave) = self.graves.get_mut(&key) else { continue };
             grave.dead = grave.dead.saturating_sub(1);

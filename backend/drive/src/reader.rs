@@ -106,14 +106,28 @@ pub(crate) enum LoadError {
     Io(io::Error),
 }
 
+/// Whether a read may wait for the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Waits,
+    AtOnce,
+}
+
 /// A part of a record, as far as it can be verified.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) header: ShardHeader,
+    description: Bytes,
     /// The range asked for; meaningless in the corrupt units.
     pub(crate) bytes: Bytes,
     /// Units that the range touches and that fail their checksum.
     pub(crate) corrupt: Vec<u32>,
+}
+
+impl Loaded {
+    /// What is kept with the shard; `None` when it is not this shard's.
+    pub(crate) fn header(&self, key: ShardKey) -> Option<ShardHeader> {
+        minicbor::decode(&self.description).ok().filter(|header: &ShardHeader| header.key == key)
+    }
 }
 
 impl<D: Device> Shared<D> {
@@ -131,16 +145,23 @@ impl<D: Device> Shared<D> {
     }
 
     /// Reads and verifies a range of a record, which lies within its payload. An empty range gives the header alone.
-    pub(crate) fn load(&self, key: ShardKey, entry: &Entry, range: Range<u32>) -> Result<Loaded, LoadError> {
-        /// Up to here header and payload are read at once.
-        const JOINED_BYTES: u64 = 64 << 10;
+    pub(crate) fn load(
+        &self,
+        key: ShardKey,
+        entry: &Entry,
+        range: Range<u32>,
+        patience: Patience,
+    ) -> Result<Loaded, LoadError> {
+        /// Up to so many bytes between the table and the range cost less than a second read.
+        const JOINED_GAP_BYTES: u32 = 8 << 10;
         let unit = entry.unit.max(1);
         let units = range.start / unit..range.end.div_ceil(unit).max(range.start / unit);
         let covered = units.start * unit..units.end.saturating_mul(unit).min(entry.payload_bytes);
         let covered = covered.start.min(covered.end)..covered.end;
         let front = u64::from(entry.front_bytes);
-        let joined = front + u64::from(covered.end) <= JOINED_BYTES;
-        let first = self.read(entry.at, if joined { front + u64::from(covered.end) } else { front })?;
+        let joined = covered.start <= JOINED_GAP_BYTES;
+        let first_len = if joined { front + u64::from(covered.end) } else { front };
+        let first = self.read(entry.at, first_len, patience)?;
         let (front_bytes, rest) =
             first.split_at_checked(entry.front_bytes as usize).ok_or(LoadError::Corrupt)?;
         let (header, table_bytes) =
@@ -149,14 +170,14 @@ impl<D: Device> Shared<D> {
             .filter(|record| record.key == key && record.seq == entry.seq)
             .ok_or(LoadError::Corrupt)?;
         let table = Table::verify(&record, table_bytes).ok_or(LoadError::Corrupt)?;
-        let shard = table.shard_header().filter(|shard| shard.key == key).ok_or(LoadError::Corrupt)?;
+        let description = first.slice_ref(table.description);
 
         let payload = if joined {
             let skipped = first.len() - rest.len() + covered.start as usize;
             first.slice(skipped..)
         } else {
             let at = entry.at + front + u64::from(covered.start);
-            self.read(at, u64::from(covered.end - covered.start))?
+            self.read(at, u64::from(covered.end - covered.start), patience)?
         };
         let corrupt = units
             .clone()
@@ -166,13 +187,17 @@ impl<D: Device> Shared<D> {
             .collect();
         let bytes =
             payload.slice((range.start - covered.start) as usize..(range.end - covered.start) as usize);
-        Ok(Loaded { header: shard, bytes, corrupt })
+        Ok(Loaded { description, bytes, corrupt })
     }
 
-    fn read(&self, at: u64, len: u64) -> Result<Bytes, LoadError> {
+    fn read(&self, at: u64, len: u64, patience: Patience) -> Result<Bytes, LoadError> {
         // An entry's lengths were bounded when its header was decoded.
         let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        self.device.read_at(&mut bytes, at).map_err(LoadError::Io)?;
+        let read = match patience {
+            Patience::Waits => self.device.read_at(&mut bytes, at),
+            Patience::AtOnce => self.device.read_at_once(&mut bytes, at),
+        };
+        read.map_err(LoadError::Io)?;
         Ok(bytes.into())
     }
 }
@@ -206,12 +231,25 @@ impl<D: Device> Reader<D> {
         self.load(key, &range).map(|loaded| loaded.bytes)
     }
 
+    /// Bytes `range` of a shard, verified, if they can be had without waiting for the medium. `None` says nothing
+    /// about the shard: [`read`](Self::read) does.
+    pub fn read_at_once(&self, key: ShardKey, range: Range<u32>) -> Option<Bytes> {
+        let entry = self.entry(key)?;
+        if range.is_empty() || range.end > entry.payload_bytes {
+            return None;
+        }
+        let loaded = self.shared.load(key, &entry, range, Patience::AtOnce).ok()?;
+        loaded.corrupt.is_empty().then_some(loaded.bytes)
+    }
+
     /// What is kept with a shard.
     ///
     /// # Errors
     /// [`ReadError`], but for [`ReadError::OutOfRange`].
     pub fn describe(&self, key: ShardKey) -> Result<ShardHeader, ReadError> {
-        self.load(key, &(0..0)).map(|loaded| loaded.header)
+        let header = self.load(key, &(0..0))?.header(key);
+        // Its checksum held, so it was never a description: not to be healed by reading again.
+        header.ok_or(ReadError::Corrupt { units: Vec::new() })
     }
 
     fn load(&self, key: ShardKey, range: &Range<u32>) -> Result<Loaded, ReadError> {
@@ -221,7 +259,7 @@ impl<D: Device> Reader<D> {
             if range.end > len || range.start > range.end {
                 return Err(ReadError::OutOfRange { len });
             }
-            let units = match self.shared.load(key, &entry, range.clone()) {
+            let units = match self.shared.load(key, &entry, range.clone(), Patience::Waits) {
                 Ok(loaded) if loaded.corrupt.is_empty() => return Ok(loaded),
                 Ok(loaded) => loaded.corrupt,
                 Err(LoadError::Io(error)) => return Err(ReadError::Io(error)),

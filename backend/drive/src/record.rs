@@ -237,10 +237,6 @@ impl<'a> Table<'a> {
         Some(Self { description, crcs })
     }
 
-    pub(crate) fn shard_header(&self) -> Option<ShardHeader> {
-        minicbor::decode(self.description).ok()
-    }
-
     /// Whether these bytes are that unit of the payload.
     pub(crate) fn matches(&self, unit: usize, bytes: &[u8]) -> bool {
         let (crcs, _) = self.crcs.as_chunks::<4>();

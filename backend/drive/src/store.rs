@@ -10,7 +10,7 @@ use weft_wire::drive::{ShardHeader, ShardKey};
 
 use crate::device::Device;
 use crate::ledger::{Entry, Ledger};
-use crate::reader::{LoadError, Reader, Shared};
+use crate::reader::{LoadError, Patience, Reader, Shared};
 use crate::record::{Body, RecordHeader};
 use crate::segment::{SegmentHeader, SegmentKind, SegmentMap, SegmentState};
 
@@ -180,12 +180,13 @@ impl<D: Device> Store<D> {
     /// Whether an intact shard with this key and digest is there.
     fn is_stored(&self, key: ShardKey, digest: Digest) -> Result<bool, PutError> {
         let Some(entry) = self.shared.index().entries.get(&key).copied() else { return Ok(false) };
-        let loaded = match self.shared.load(key, &entry, 0..entry.payload_bytes) {
+        let loaded = match self.shared.load(key, &entry, 0..entry.payload_bytes, Patience::Waits) {
             Ok(loaded) => loaded,
-            Err(LoadError::Corrupt) => return Ok(false),
-            Err(LoadError::Io(error)) => return Err(DeviceFailed::Now(error).into()),
+            // What the medium does not give back any more is as lost as what it gives back wrong.
+            Err(LoadError::Corrupt | LoadError::Io(_)) => return Ok(false),
         };
-        let Some(stored) = loaded.header.digests.get(key.index.get()).copied() else { return Ok(false) };
+        let Some(header) = loaded.header(key) else { return Ok(false) };
+        let Some(stored) = header.digests.get(key.index.get()).copied() else { return Ok(false) };
         if stored != digest {
             return Err(PutError::Conflict { stored });
         }
@@ -206,11 +207,24 @@ impl<D: Device> Store<D> {
         let Some(tail) = *self.tail(kind) else { return Err(DeviceFailed::Earlier) };
         let generation = self.ledger.segments[tail.segment].generation;
         let header = body.header(tail.at, generation, self.next_seq, self.flushed);
-        self.dirty = true;
-        self.write(&header, body).map_err(DeviceFailed::Now)?;
-        *self.tail(kind) = Some(Tail { at: header.end(), ..tail });
+        // Spent whatever happens next: no two records have one sequence.
         self.next_seq += 1;
+        self.dirty = true;
+        if let Err(error) = self.write(&header, body) {
+            self.erase_unfinished(&header);
+            return Err(DeviceFailed::Now(error));
+        }
+        *self.tail(kind) = Some(Tail { at: header.end(), ..tail });
         Ok(header)
+    }
+
+    /// Takes back what a failed write may have left. A whole header without its payload would be found at the next
+    /// open: a shard that was refused, and perhaps counted as deleted since, would be there again.
+    fn erase_unfinished(&mut self, header: &RecordHeader) {
+        if let Err(error) = self.shared.device.punch(header.at..header.end()) {
+            tracing::error!(%error, "cannot erase an unfinished record: open the device again");
+            self.failed = true;
+        }
     }
 
     fn write(&self, header: &RecordHeader, body: &Body) -> io::Result<()> {
@@ -317,7 +331,7 @@ impl<D: Device> Store<D> {
             let empty = self.ledger.empty_segments();
             let mut freed = Vec::with_capacity(empty.len());
             for segment in empty {
-                match self.erase(segment) {
+                match self.disown(segment) {
                     Ok(generation) => freed.push((segment, generation)),
                     Err(error) => tracing::warn!(%error, segment, "cannot give back a segment"),
                 }
@@ -325,20 +339,25 @@ impl<D: Device> Store<D> {
             if freed.is_empty() {
                 break;
             }
-            // Tombstones may go only once what they cancel is gone for good.
+            // Tombstones may go only once what they cancel is gone for good, and bytes only once no header says that
+            // they are records: a host that stopped in between would find damage where there is none.
             self.flush_device()?;
             for (segment, generation) in freed {
-                self.ledger.freed(segment, generation);
+                let erased = self.shared.device.punch(self.map.records(segment));
+                if let Err(error) = &erased {
+                    tracing::warn!(%error, segment, "cannot erase a segment; it is erased before its next use");
+                }
+                self.ledger.freed(segment, generation, erased.is_err());
             }
         }
         self.publish(|_, _| ());
         Ok(())
     }
 
-    fn erase(&mut self, segment: usize) -> io::Result<u64> {
+    /// Writes that nothing in a segment counts, under a new generation.
+    fn disown(&mut self, segment: usize) -> io::Result<u64> {
         let generation = self.take_generation();
         let (state, kind) = (SegmentState::Free, SegmentKind::Shards);
-        self.shared.device.punch(self.map.records(segment))?;
         self.write_segment_header(segment, &SegmentHeader { state, kind, generation, end: 0 })?;
         Ok(generation)
     }

@@ -1,13 +1,13 @@
 //! A file as a device.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, fallocate, fstatfs};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::Device;
 
@@ -33,7 +33,12 @@ pub enum OpenDeviceError {
 pub struct FileDevice {
     file: File,
     size: u64,
+    /// The file lives in memory: reading it never waits.
+    in_memory: bool,
 }
+
+/// `f_type` of tmpfs (Linux `TMPFS_MAGIC`).
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 impl FileDevice {
     /// Opens a file that exists.
@@ -64,7 +69,10 @@ impl FileDevice {
             file.set_len(size).map_err(failed)?;
         }
         let size = file.metadata().map_err(failed)?.len();
-        Ok(Self { file, size })
+        let filesystem = fstatfs(&file).map_err(|errno| failed(errno.into()))?;
+        // The field's width and sign differ between processors.
+        let in_memory = u64::try_from(filesystem.f_type) == Ok(TMPFS_MAGIC);
+        Ok(Self { file, size, in_memory })
     }
 }
 
@@ -75,6 +83,17 @@ impl Device for FileDevice {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
+    }
+
+    /// What is not in the page cache would wait, and so does everything where the host's filesystem cannot tell.
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.in_memory {
+            return self.read_at(buf, offset);
+        }
+        let len = buf.len();
+        let read = preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT);
+        // A part, an end and an error are all for a read that may wait to make sure of.
+        if read == Ok(len) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -123,6 +142,32 @@ mod tests {
         drop(first);
         assert_eq!(FileDevice::open(&path).expect("opens").size(), 1 << 20);
         assert!(matches!(FileDevice::create(&path, 1), Err(OpenDeviceError::Io { .. })), "it exists");
+    }
+
+    #[test]
+    fn what_was_just_written_is_read_at_once() {
+        // One on the disk, as far as the host has its temporary files there, and one in memory.
+        let dirs = [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")];
+        for dir in dirs.into_iter().flatten() {
+            let device = FileDevice::create(&dir.path().join("device"), 1 << 20).expect("created");
+            device.write_at(b"written", 4090).expect("written");
+            let mut bytes = [0; 7];
+            // A host's filesystem may not be able to tell; it must not lie.
+            match device.read_at_once(&mut bytes, 4090) {
+                Ok(()) => assert_eq!(&bytes, b"written"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            device.read_at_once(&mut bytes, (1 << 20) - 3).expect_err("past the end");
+        }
+    }
+
+    #[test]
+    fn a_file_in_memory_never_waits() {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+        let device = FileDevice::create(&dir.path().join("device"), 1 << 20).expect("created");
+        if device.in_memory {
+            device.read_at_once(&mut [0; 9], 500_000).expect("a hole reads too");
+        }
     }
 
     #[test]

@@ -12,12 +12,18 @@ pub enum Fault {
     /// Nothing.
     #[default]
     None,
-    /// Every write fails, as on a full host.
+    /// Every write fails, as on a full host; holes succeed.
     Writes,
+    /// Every write fails after half of its bytes; holes succeed.
+    Tears,
+    /// Every write fails after half of its bytes, and so does what would take it back.
+    TearsForGood,
     /// Every flush fails.
     Flushes,
     /// Every read fails.
     Reads,
+    /// Every read would wait for the medium.
+    Cold,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +36,7 @@ struct State {
     dirty: Vec<Range<usize>>,
     fault: Fault,
     flushes: u64,
+    patient_reads: u64,
 }
 
 /// A device for tests: it forgets what was not flushed when told to, fails when told to, and can be damaged.
@@ -90,6 +97,11 @@ impl MemoryDevice {
         self.lock().flushes
     }
 
+    /// Reads so far that would have waited for a real medium.
+    pub fn patient_reads(&self) -> u64 {
+        self.lock().patient_reads
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -100,6 +112,12 @@ impl State {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start.checked_add(len).filter(|end| *end <= self.bytes.len());
         Ok(start..end.ok_or(io::ErrorKind::UnexpectedEof)?)
+    }
+
+    fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check(Fault::Reads, io::ErrorKind::Other)?;
+        buf.copy_from_slice(&self.bytes[self.slice(offset, buf.len())?]);
+        Ok(())
     }
 
     fn check(&self, fault: Fault, kind: io::ErrorKind) -> io::Result<()> {
@@ -113,17 +131,27 @@ impl Device for MemoryDevice {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        state.patient_reads += 1;
+        state.read(buf, offset)
+    }
+
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.lock();
-        state.check(Fault::Reads, io::ErrorKind::Other)?;
-        let range = state.slice(offset, buf.len())?;
-        buf.copy_from_slice(&state.bytes[range]);
-        Ok(())
+        state.check(Fault::Cold, io::ErrorKind::WouldBlock)?;
+        state.read(buf, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.check(Fault::Writes, io::ErrorKind::StorageFull)?;
         let range = state.slice(offset, bytes.len())?;
+        if matches!(state.fault, Fault::Tears | Fault::TearsForGood) {
+            let half = range.start..range.start + range.len() / 2;
+            state.bytes[half.clone()].copy_from_slice(&bytes[..half.len()]);
+            state.dirty.push(half);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         state.bytes[range.clone()].copy_from_slice(bytes);
         state.dirty.push(range);
         Ok(())
@@ -142,7 +170,7 @@ impl Device for MemoryDevice {
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         let mut state = self.lock();
-        state.check(Fault::Writes, io::ErrorKind::StorageFull)?;
+        state.check(Fault::TearsForGood, io::ErrorKind::Other)?;
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let range = state.slice(range.start, len)?;
         state.bytes[range.clone()].fill(0);

@@ -22,6 +22,10 @@ impl Device for Gated {
         self.inner.read_at(buf, offset)
     }
 
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at_once(buf, offset)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.inner.write_at(bytes, offset)
     }
@@ -115,6 +119,34 @@ async fn a_closed_drive_says_so_and_has_kept_everything() {
     let durable = device.after_power_loss(|| false);
     let (drive, threads) = start(Arc::new(MemoryDevice::from_bytes(durable)), DriveSettings::default());
     assert_eq!(drive.list(None, 9), [key(1)]);
+    threads.close();
+}
+
+#[tokio::test]
+async fn a_short_range_that_is_in_memory_is_read_at_once_and_any_other_by_the_readers() {
+    let device = device(16);
+    let (drive, threads) = start(device.clone(), DriveSettings::default());
+    let (header, payload) = shard(1, 200_000, 1);
+    drive.put(header, payload.clone()).await.expect("stored");
+    let short = 4160..8320_u32;
+    let slice = |range: &Range<u32>| payload.slice(range.start as usize..range.end as usize);
+    let opened = device.patient_reads();
+    assert_eq!(drive.read(key(1), short.clone()).await.expect("read"), slice(&short));
+    assert_eq!(device.patient_reads(), opened, "nobody waited for the medium");
+
+    device.set_fault(Fault::Cold);
+    assert_eq!(drive.read(key(1), short.clone()).await.expect("read"), slice(&short));
+    let cold = device.patient_reads();
+    assert!(cold > opened, "the readers waited");
+
+    // Damage is told, and counted, once.
+    device.set_fault(Fault::None);
+    let bytes = device.bytes();
+    let place = bytes.windows(64).position(|run| run == &payload[4160..4224]).expect("on the device");
+    device.damage(place, |bytes| bytes[0] ^= 1, 1);
+    let refused = drive.read(key(1), short).await.expect_err("damaged");
+    assert!(matches!(refused, DriveError::Failed(ReadError::Corrupt { units }) if units == [1]));
+    assert_eq!((drive.usage().damage.reads, drive.counters().gets), (1, 2));
     threads.close();
 }
 

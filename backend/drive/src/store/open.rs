@@ -128,6 +128,7 @@ impl<D: Device> Store<D> {
         let (shards, tombstones) =
             (tail(&found, map, SegmentKind::Shards), tail(&found, map, SegmentKind::Tombstones));
         let next_seq = found.iter().map(newest_seq).max().unwrap_or(0) + SEQ_GAP;
+        let flushed = found.iter().flat_map(|segment| &segment.records).map(|record| record.flushed).max();
         let mut index = Index::default();
         let ledger = replay(map, found, [shards, tombstones], &mut index);
         *shared.index_mut() = index;
@@ -138,8 +139,9 @@ impl<D: Device> Store<D> {
             shards,
             tombstones,
             next_seq,
-            // A record is found because it is on the device; whether it would outlast a loss of power is not known.
-            flushed: next_seq - SEQ_GAP,
+            // A record is found because it is on the device; whether it would outlast a loss of power is not known,
+            // but for those that a later one vouches for.
+            flushed: flushed.unwrap_or(0),
             dirty: true,
             failed: false,
             dead_payloads: Vec::new(),

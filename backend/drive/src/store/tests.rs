@@ -211,6 +211,55 @@ fn a_failed_write_changes_nothing() {
 }
 
 #[test]
+fn a_put_that_failed_halfway_does_not_come_back() {
+    for len in [100, 20_000, 150_000] {
+        let device = device(8);
+        let mut store = open(&device);
+        let kept = shard(1, 20_000, 1);
+        put(&mut store, &kept).expect("stored");
+        put(&mut store, &shard(3, 100, 1)).expect("stored");
+        assert!(store.delete(key(3)).expect("deleted"));
+        device.set_fault(Fault::Tears);
+        assert!(matches!(put(&mut store, &shard(2, len, 1)), Err(PutError::Device(DeviceFailed::Now(_)))));
+        assert!(matches!(store.delete(key(1)), Err(DeleteError::Device(DeviceFailed::Now(_)))));
+        device.set_fault(Fault::None);
+        assert!(!store.delete(key(2)).expect("it is not there"));
+        store.flush().expect("flushed");
+        drop(store);
+        let mut store = open(&device);
+        assert_eq!(store.reader().list(None, 9), [key(1)], "a put of {len} bytes");
+        assert_eq!(store.reader().usage().damage, Default::default());
+        assert_eq!(read_all(&store, &kept).expect("still there"), kept.1);
+        put(&mut store, &shard(2, len, 2)).expect("other bytes: the first were refused");
+    }
+}
+
+#[test]
+fn a_failed_write_that_cannot_be_taken_back_ends_the_store() {
+    let device = device(8);
+    let mut store = open(&device);
+    put(&mut store, &shard(1, 100, 1)).expect("stored");
+    device.set_fault(Fault::TearsForGood);
+    assert!(matches!(put(&mut store, &shard(2, 100, 1)), Err(PutError::Device(DeviceFailed::Now(_)))));
+    device.set_fault(Fault::None);
+    assert!(matches!(store.delete(key(2)), Err(DeleteError::Device(DeviceFailed::Earlier))));
+    assert!(matches!(store.flush(), Err(DeviceFailed::Earlier)));
+}
+
+#[test]
+fn a_shard_that_cannot_be_read_any_more_is_healed_by_putting_it_again() {
+    let device = device(8);
+    let mut store = open(&device);
+    let stored = shard(1, 20_000, 1);
+    put(&mut store, &stored).expect("stored");
+    device.set_fault(Fault::Reads);
+    assert!(matches!(read_all(&store, &stored), Err(ReadError::Io(_))));
+    assert_eq!(put(&mut store, &stored).expect("stored anew"), Stored::Appended);
+    device.set_fault(Fault::None);
+    assert_eq!(read_all(&store, &stored).expect("healed"), stored.1);
+}
+
+#[test]
 fn a_flush_with_nothing_to_do_leaves_the_device_alone() {
     let device = device(8);
     let mut store = open(&device);

@@ -149,6 +149,22 @@ fn a_write_that_was_cut_off_is_not_called_damage_and_does_not_stop_the_log() {
 }
 
 #[test]
+fn what_no_flush_covered_is_not_vouched_for_by_the_next_process() {
+    let device = device(8);
+    let mut store = open(&device);
+    put(&mut store, &shard(1, 20_000, 1)).expect("stored");
+    drop(store);
+    let mut store = open(&device);
+    put(&mut store, &shard(2, 20_000, 1)).expect("stored");
+    let at = usize::try_from(store.map.records(0).start).expect("small");
+    drop(store);
+    // Power is lost: the second process's write had reached the medium, the first one's had not.
+    device.damage(at, |bytes| bytes.fill(0), 8192);
+    let damage = open(&device).reader().usage().damage;
+    assert_eq!((damage.records, damage.torn), (0, 1));
+}
+
+#[test]
 fn damage_below_the_flushed_mark_is_damage() {
     let device = device(8);
     let mut store = open(&device);

@@ -1,5 +1,7 @@
 //! A drive that fills up, is emptied and fills up again.
 
+use std::sync::Mutex;
+
 use super::*;
 
 /// Puts shards of numbers from `from` on until none fits; gives back how many.
@@ -37,6 +39,77 @@ fn a_full_drive_is_emptied_and_filled_again() {
     }
     store.flush().expect("flushed");
     assert_eq!(open(&device).reader().usage().shards, count);
+}
+
+/// A device that keeps a picture of itself before every write.
+#[derive(Debug)]
+struct Filmed {
+    inner: TestDevice,
+    pictures: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Filmed {
+    fn take_picture(&self) {
+        self.pictures.lock().expect("no panic before").push(self.inner.bytes());
+    }
+}
+
+impl Device for Filmed {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(buf, offset)
+    }
+
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at_once(buf, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.take_picture();
+        self.inner.write_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.inner.flush()
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        self.take_picture();
+        self.inner.punch(range)
+    }
+}
+
+#[test]
+fn a_process_killed_between_any_two_writes_leaves_no_damage() {
+    let inner = device(8);
+    let film = Arc::new(Filmed { inner: inner.clone(), pictures: Mutex::default() });
+    let mut store = Store::open(film.clone(), IDENTITY).expect("opens");
+    let kept = shard(1000, 20_000, 1);
+    store.put(&kept.0, kept.1.clone()).expect("stored");
+    store.flush().expect("flushed");
+    film.pictures.lock().expect("no panic before").clear();
+    // Segments fill up, are emptied and given back, and are used again.
+    for round in 0..4_u64 {
+        for seq in 0..6 {
+            let (header, payload) = shard(round * 10 + seq, 60_000, 1);
+            store.put(&header, payload).expect("stored");
+        }
+        for seq in 0..6 {
+            store.delete(key(round * 10 + seq)).expect("deleted");
+        }
+        store.flush().expect("flushed");
+    }
+    let pictures = std::mem::take(&mut *film.pictures.lock().expect("no panic before"));
+    assert!(pictures.len() > 50, "{}", pictures.len());
+    for (number, picture) in pictures.into_iter().enumerate() {
+        let store = open(&Arc::new(MemoryDevice::from_bytes(picture)));
+        let damage = store.reader().usage().damage;
+        assert_eq!(damage, Default::default(), "killed before write {number}");
+        assert_eq!(read_all(&store, &kept).expect("kept"), kept.1);
+    }
 }
 
 #[test]
