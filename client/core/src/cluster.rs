@@ -138,19 +138,24 @@ impl Cluster {
         let view = self.view();
         let groups = &view.map.groups;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = || (0..groups.len()).map(|step| &groups[turn.wrapping_add(step) % groups.len()]);
-        let whole =
-            |group: &&PlacementGroup| group.members.iter().all(|drive| self.takes_shards(&view, *drive));
-        in_turn().find(whole).or_else(|| in_turn().next()).cloned()
+        let mut in_turn = (0..groups.len()).map(|step| &groups[turn.wrapping_add(step) % groups.len()]);
+        let first = in_turn.clone().next();
+        in_turn.find(|group| self.is_whole(&view, group)).or(first).cloned()
     }
 
-    /// The group to go on with after a failure: the same in its newest membership while that is whole.
+    /// The group to go on with after a failure: another one only when that is whole and this one is not.
     pub(crate) fn choose_again(&self, group: GroupId) -> Option<PlacementGroup> {
         let view = self.view();
-        let same = view
-            .group(group)
-            .filter(|group| group.members.iter().all(|drive| self.takes_shards(&view, *drive)));
-        same.cloned().or_else(|| self.choose_group())
+        let Some(same) = view.group(group) else { return self.choose_group() };
+        if self.is_whole(&view, same) {
+            return Some(same.clone());
+        }
+        let other = self.choose_group().filter(|other| self.is_whole(&view, other));
+        other.or_else(|| Some(same.clone()))
+    }
+
+    fn is_whole(&self, view: &MapView, group: &PlacementGroup) -> bool {
+        group.members.iter().all(|drive| self.takes_shards(view, *drive))
     }
 
     fn takes_shards(&self, view: &MapView, drive: DriveId) -> bool {

@@ -97,6 +97,7 @@ impl ExtentCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use weft_types::{ExtentSeq, SessionId};
 
     fn id(seq: u64) -> ExtentId {
@@ -126,9 +127,14 @@ mod tests {
             tokio::task::yield_now().await;
             Ok::<_, ()>(Bytes::from_static(b"x"))
         };
-        let never = async { panic!("a second fetch") };
+        let second = AtomicBool::new(false);
+        let never = async {
+            second.store(true, Ordering::Relaxed);
+            Ok::<_, ()>(Bytes::new())
+        };
         let (a, b) = tokio::join!(cache.get_or_fetch(id(1), fetch()), cache.get_or_fetch(id(1), never));
         assert_eq!((a, b), (Ok(Bytes::from_static(b"x")), Ok(Bytes::from_static(b"x"))));
+        assert!(!second.load(Ordering::Relaxed));
         assert!(cache.fetching().is_empty());
     }
 

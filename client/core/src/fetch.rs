@@ -193,12 +193,14 @@ impl<'a> Gathering<'a> {
                 let (fetcher, view) = (Arc::clone(self.fetcher), Arc::clone(&self.view));
                 calls.spawn(fetcher.get(view, self.source.entry.clone(), shard, column));
             }
-            if calls.is_empty() && self.gather.step() == Step::Wait {
-                return Err(self.verdict());
+            match self.gather.step() {
+                Step::Wait if calls.is_empty() => return Err(self.verdict()),
+                Step::Wait => {}
+                _ => continue,
             }
             tokio::select! {
                 Some(Ok((shard, outcome))) = calls.join_next() => self.arrived(shard, outcome),
-                () = sleep_until(late), if self.gather.step() == Step::Wait => {
+                () = sleep_until(late) => {
                     self.begin_alternative();
                     late = self.late_at() + GET_DEADLINE;
                 }

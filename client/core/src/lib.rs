@@ -48,3 +48,6 @@ pub use weft_wire::meta::{
     AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError, NewNode,
     RenameMode, Space, TimeChange, XattrMode,
 };
+
+#[cfg(test)]
+mod tests;

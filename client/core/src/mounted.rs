@@ -19,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::extents::ExtentCache;
 use crate::fetch::{Codecs, Fetcher};
-use crate::file::Files;
+use crate::file::{Files, Pinned};
 use crate::handle::Handles;
 use crate::names::Names;
 use crate::references::References;
@@ -191,12 +191,13 @@ impl Core {
     /// What could not be written; the session is closed all the same.
     pub async fn unmount(self: &Arc<Self>, patience: Duration) -> Result<(), Unwritten> {
         let deadline = Instant::now() + patience;
+        let files = self.files.pinned();
         self.handles.close_all();
-        for file in self.files.pinned() {
+        for file in &files {
             // A file that fails is tried again until the time is up.
             loop {
                 let committed = tokio::select! {
-                    committed = self.commit_all(&file) => committed,
+                    committed = self.commit_all(file) => committed,
                     () = sleep_until(deadline) => break,
                 };
                 if committed.is_ok() || self.session.has_ended() {
@@ -204,7 +205,7 @@ impl Core {
                 }
             }
         }
-        let left = self.unwritten();
+        let left = self.unwritten(&files);
         if !self.session.has_ended() {
             self.reap().await;
         }
@@ -215,9 +216,9 @@ impl Core {
     }
 
     /// What was lost, and what is still dirty.
-    fn unwritten(&self) -> Option<Unwritten> {
+    fn unwritten(&self, files: &[Pinned]) -> Option<Unwritten> {
         let mut left = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for file in self.files.pinned() {
+        for file in files {
             let state = file.lock();
             if !state.dirty.is_clean() {
                 let left = left.get_or_insert(Unwritten { files: 0, bytes: 0, cause: None });

@@ -128,8 +128,11 @@ impl Gather {
     }
 
     /// What was given back is not right: one of the shards it was made from must be damaged. One more is needed to
-    /// do without any of them.
+    /// do without any of them. Copies are told apart one by one instead.
     pub(crate) fn widen(&mut self) {
+        if self.mirrored {
+            return;
+        }
         self.needed = self.count(|state| state == State::Got).max(self.needed) + 1;
     }
 

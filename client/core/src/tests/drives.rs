@@ -1,0 +1,85 @@
+//! Drives in memory, and what may be wrong with them.
+
+use core::time::Duration;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use weft_types::Digest;
+use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, ShardHeader, ShardKey};
+
+/// What is wrong with a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing.
+    None,
+    /// Its process is gone.
+    Dead,
+    /// It takes requests and never answers.
+    Hanging,
+    /// It answers reads after this time.
+    Slow(Duration),
+    /// It has no room.
+    Full,
+    /// It refuses to read, as damaged.
+    Damaged,
+    /// It answers wrong bytes without noticing.
+    Lying,
+    /// So many puts break off after they were done.
+    BreaksOff(u32),
+    /// It has lost everything.
+    Blank,
+}
+
+#[derive(Debug)]
+pub(super) struct Drive {
+    pub(super) fault: Fault,
+    pub(super) shards: HashMap<ShardKey, (ShardHeader, Bytes)>,
+    pub(super) puts: u64,
+    pub(super) gets: u64,
+}
+
+impl Default for Drive {
+    fn default() -> Self {
+        Self { fault: Fault::None, shards: HashMap::new(), puts: 0, gets: 0 }
+    }
+}
+
+impl Drive {
+    /// Put-if-absent, by digest.
+    pub(super) fn put(&mut self, header: ShardHeader, bytes: Bytes) -> Result<bool, PutRefusal> {
+        self.puts += 1;
+        if self.fault == Fault::Full {
+            return Err(PutRefusal::NoSpace);
+        }
+        let digest = Digest(*blake3::hash(&bytes).as_bytes());
+        if header.digests.get(header.key.index.get()) != Some(&digest) {
+            return Err(PutRefusal::DigestMismatch);
+        }
+        if bytes.len() != header.geometry.shard_len(header.key.index) as usize {
+            return Err(PutRefusal::Malformed);
+        }
+        match self.shards.get(&header.key) {
+            Some((_, stored)) if *stored == bytes => Ok(true),
+            Some(_) => Err(PutRefusal::Conflict),
+            None => {
+                self.shards.insert(header.key, (header, bytes));
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) fn get(&mut self, call: &GetShard) -> Result<Bytes, GetRefusal> {
+        self.gets += 1;
+        if self.fault == Fault::Damaged {
+            return Err(GetRefusal::Damaged);
+        }
+        let (_, bytes) =
+            self.shards.get(&call.key).filter(|_| self.fault != Fault::Blank).ok_or(GetRefusal::Absent)?;
+        let range = call.start as usize..(call.start + call.len) as usize;
+        let mut bytes = bytes.get(range).ok_or(GetRefusal::OutOfRange)?.to_vec();
+        if self.fault == Fault::Lying {
+            bytes.iter_mut().step_by(64).for_each(|byte| *byte ^= 4);
+        }
+        Ok(bytes.into())
+    }
+}

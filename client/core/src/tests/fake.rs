@@ -1,0 +1,259 @@
+//! A cluster in memory, behind the seam.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::time::sleep;
+use weft_layout::{ClusterMap, DriveEntry, DriveState, NodeEntry, PlacementGroup};
+use weft_types::{ByteCount, ClusterId, DriveId, Epoch, GroupId, Incarnation, MapVersion, NodeId, SessionId};
+use weft_wire::NoRefusal;
+use weft_wire::compute::{
+    CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionOpened, SessionRenewed,
+};
+use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
+use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
+use weft_wire::meta::{MetaError, MetaReply};
+
+use super::drives::{Drive, Fault};
+use super::metadata::{FILESYSTEM, Owner};
+use crate::backend::{Answer, Backend, Failure};
+
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Fake(Mutex<State>);
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) owner: Owner,
+    pub(super) drives: HashMap<DriveId, Drive>,
+    pub(super) map: ClusterMap,
+    /// Metadata calls whose request is lost.
+    pub(super) lost_requests: u32,
+    /// Metadata calls whose reply is lost.
+    pub(super) lost_replies: u32,
+    /// Nobody answers for the metadata.
+    pub(super) owner_silent: bool,
+    /// The session was ended behind its back.
+    pub(super) ended: bool,
+    pub(super) closed: bool,
+    pub(super) reports: Vec<FrontendReport>,
+    sessions: u8,
+}
+
+pub(super) fn drive(number: u8) -> DriveId {
+    DriveId::from_bytes([number + 1; 16])
+}
+
+fn map(drives: u8, groups: u32) -> ClusterMap {
+    let entry = |number: u8| DriveEntry {
+        id: drive(number),
+        node: NodeId::from_bytes([number + 1; 16]),
+        incarnation: Incarnation::new(1),
+        name: format!("drives{number}"),
+        address: format!("127.0.0.1:{}", 7000 + u16::from(number)),
+        failure_domain: format!("host{number}"),
+        capacity: ByteCount::new(1 << 40),
+        state: DriveState::Up,
+    };
+    let node = |number: u8| NodeEntry {
+        node: NodeId::from_bytes([number; 16]),
+        name: format!("node{number}"),
+        address: format!("127.0.0.1:{}", 8000 + u16::from(number)),
+    };
+    // Each group is the drives in another order.
+    let group = |id: u32| PlacementGroup {
+        id: GroupId::new(id),
+        epoch: Epoch::new(1),
+        members: (0..6).map(|member| drive((member + id as u8) % drives)).collect(),
+        history: Vec::new(),
+    };
+    ClusterMap {
+        cluster: ClusterId::from_bytes([9; 16]),
+        version: MapVersion::new(1),
+        protection: "4+2".parse().expect("offered"),
+        drives: (0..drives).map(entry).collect(),
+        groups: (0..groups).map(group).collect(),
+        computes: vec![node(100)],
+        management: node(101),
+    }
+}
+
+impl Fake {
+    /// Six drives, 4+2, and three groups over all of them.
+    pub(super) fn new() -> Arc<Self> {
+        Self::of(6)
+    }
+
+    pub(super) fn of(drives: u8) -> Arc<Self> {
+        let map = map(drives, 3);
+        map.validate().expect("a sound map");
+        Arc::new(Self(Mutex::new(State {
+            owner: Owner::new(),
+            drives: (0..drives).map(|number| (drive(number), Drive::default())).collect(),
+            map,
+            lost_requests: 0,
+            lost_replies: 0,
+            owner_silent: false,
+            ended: false,
+            closed: false,
+            reports: Vec::new(),
+            sessions: 0,
+        })))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn map(&self) -> ClusterMap {
+        self.state().map.clone()
+    }
+
+    pub(super) fn fault(&self, number: u8, fault: Fault) {
+        self.state().drives.get_mut(&drive(number)).expect("a drive").fault = fault;
+    }
+
+    /// Something is wrong with all drives.
+    pub(super) fn fault_all(&self, fault: Fault) {
+        self.state().drives.values_mut().for_each(|drive| drive.fault = fault);
+    }
+
+    /// The map says that a drive is down, or up again.
+    pub(super) fn report(&self, number: u8, state: DriveState) {
+        let mut inner = self.state();
+        inner.map.version = inner.map.version.next();
+        inner.map.drives[usize::from(number)].state = state;
+    }
+
+    pub(super) fn open_session(&self, read_only: bool) -> SessionOpened {
+        let mut state = self.state();
+        state.sessions += 1;
+        let session = SessionId::from_bytes([state.sessions; 16]);
+        state.owner.open(session, read_only);
+        SessionOpened { session, filesystem: FILESYSTEM, lease_ms: LEASE.as_millis() as u32, slots: 16 }
+    }
+
+    pub(super) fn gets(&self) -> u64 {
+        self.state().drives.values().map(|drive| drive.gets).sum()
+    }
+
+    /// Metadata operations that were carried out.
+    pub(super) fn calls(&self) -> usize {
+        self.state().owner.calls.len()
+    }
+}
+
+fn ready<T: Send + 'static, R: Send + 'static>(answer: Result<T, Failure<R>>) -> Answer<T, R> {
+    Box::pin(async move {
+        // An answer takes at least one turn of the runtime.
+        tokio::task::yield_now().await;
+        answer
+    })
+}
+
+fn silence<T: Send + 'static, R: Send + 'static>(deadline: Duration) -> Answer<T, R> {
+    Box::pin(async move {
+        sleep(deadline).await;
+        Err(Failure::TimedOut)
+    })
+}
+
+impl Backend for Fake {
+    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError> {
+        let mut state = self.state();
+        if state.owner_silent {
+            return silence(deadline);
+        }
+        if state.lost_requests > 0 {
+            state.lost_requests -= 1;
+            return ready(Err(Failure::Unreachable));
+        }
+        let answer = state.owner.run(&call);
+        if state.lost_replies > 0 {
+            state.lost_replies -= 1;
+            return ready(Err(Failure::Unreachable));
+        }
+        ready(answer.map_err(Failure::Refused))
+    }
+
+    fn renew(&self, _: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone> {
+        let state = self.state();
+        if state.owner_silent {
+            return silence(deadline);
+        }
+        if state.ended {
+            return ready(Err(Failure::Refused(SessionGone::Ended)));
+        }
+        ready(Ok(SessionRenewed { lease_ms: LEASE.as_millis() as u32 }))
+    }
+
+    fn close(&self, call: CloseSession, _: Duration) -> Answer<SessionClosed, SessionGone> {
+        let mut state = self.state();
+        state.closed = true;
+        state.owner.end(call.session);
+        ready(Ok(SessionClosed {}))
+    }
+
+    fn put(
+        &self,
+        drive: DriveId,
+        call: PutShard,
+        bytes: Bytes,
+        deadline: Duration,
+    ) -> Answer<ShardStored, PutRefusal> {
+        let mut state = self.state();
+        let drive = state.drives.get_mut(&drive).expect("a drive of the map");
+        match drive.fault {
+            Fault::Dead => return ready(Err(Failure::Unreachable)),
+            Fault::Hanging => return silence(deadline),
+            Fault::BreaksOff(left @ 1..) => {
+                drive.fault = Fault::BreaksOff(left - 1);
+                let _ = drive.put(call.header, bytes);
+                return ready(Err(Failure::Unreachable));
+            }
+            _ => {}
+        }
+        let stored = drive.put(call.header, bytes);
+        ready(stored.map(|already| ShardStored { already }).map_err(Failure::Refused))
+    }
+
+    fn get(&self, drive: DriveId, call: GetShard, deadline: Duration) -> Answer<Bytes, GetRefusal> {
+        let mut state = self.state();
+        let drive = state.drives.get_mut(&drive).expect("a drive of the map");
+        let fault = drive.fault;
+        match fault {
+            Fault::Dead => return ready(Err(Failure::Unreachable)),
+            Fault::Hanging => return silence(deadline),
+            _ => {}
+        }
+        let read = drive.get(&call).map_err(Failure::Refused);
+        let late = if let Fault::Slow(late) = fault { late } else { Duration::ZERO };
+        Box::pin(async move {
+            sleep(late).await;
+            read
+        })
+    }
+
+    fn heartbeat(&self, report: FrontendReport, _: Duration) -> Answer<HeartbeatHeard, HeartbeatRefusal> {
+        let mut state = self.state();
+        state.reports.push(report);
+        let zero = ByteCount::default();
+        ready(Ok(HeartbeatHeard { map: state.map.version, capacity: zero, used: zero }))
+    }
+
+    fn map(&self, known: Option<MapVersion>, _: Duration) -> Answer<MapReply, NoRefusal> {
+        let map = self.map();
+        ready(Ok(MapReply { map: (known != Some(map.version)).then_some(map) }))
+    }
+
+    fn install(&self, _: &ClusterMap) {}
+
+    fn shut_down(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async {})
+    }
+}

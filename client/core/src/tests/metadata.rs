@@ -1,0 +1,159 @@
+//! The real metadata operations over rows in memory.
+
+use std::collections::BTreeMap;
+
+use weft_meta::slot::{self, Attempt};
+use weft_meta::{
+    Context, GroupEpochs, KeyMaker, NameHasher, NewKey, Progress, RowKey, SessionRow, SpaceView, Transaction,
+    continue_work, execute, format, is_mutation, session,
+};
+use weft_types::{
+    ByteCount, DataKeyId, Epoch, FilesystemId, GroupId, Inode, NameHash, NodeId, SessionId, Timestamp,
+};
+use weft_wire::KeyBytes;
+use weft_wire::compute::{Meta, SessionHolder};
+use weft_wire::meta::{MetaError, MetaReply};
+
+pub(super) const FILESYSTEM: FilesystemId = FilesystemId::from_bytes([2; 16]);
+
+#[derive(Debug, Clone, Default)]
+struct Rows(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Transaction for Rows {
+    fn get(&self, key: &RowKey) -> Result<Option<Vec<u8>>, MetaError> {
+        Ok(self.0.get(&key.encode()).cloned())
+    }
+
+    fn put(&mut self, key: RowKey, value: Vec<u8>) {
+        self.0.insert(key.encode(), value);
+    }
+
+    fn delete(&mut self, key: RowKey) {
+        self.0.remove(&key.encode());
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<(RowKey, Vec<u8>)>, MetaError> {
+        let rows = self.0.range(from.to_vec()..until.to_vec()).take(limit);
+        let row = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+            Ok((RowKey::decode(key).map_err(|_| MetaError::Damaged)?, value.clone()))
+        };
+        rows.map(row).collect()
+    }
+}
+
+struct Hash;
+
+impl NameHasher for Hash {
+    fn hash(&self, parent: Inode, name: &[u8]) -> NameHash {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&parent.get().to_be_bytes()).update(name);
+        let mac = hash.finalize().as_bytes()[..8].try_into().expect("8 bytes");
+        NameHash::from_mac(mac)
+    }
+}
+
+struct Keys;
+
+fn key_of(id: DataKeyId) -> KeyBytes {
+    KeyBytes::new([id.get() as u8 ^ 0x5a; 32])
+}
+
+impl KeyMaker for Keys {
+    fn fresh(&self, id: DataKeyId) -> Result<NewKey, MetaError> {
+        Ok(NewKey { key: key_of(id), wrapped: vec![1] })
+    }
+
+    fn unwrap(&self, id: DataKeyId, _: &[u8]) -> Result<KeyBytes, MetaError> {
+        Ok(key_of(id))
+    }
+}
+
+struct Floor(Epoch);
+
+impl GroupEpochs for Floor {
+    fn floor(&self, _: GroupId) -> Option<Epoch> {
+        Some(self.0)
+    }
+}
+
+/// An owner of a filesystem's metadata.
+#[derive(Debug)]
+pub(super) struct Owner {
+    rows: Rows,
+    now: i64,
+    pub(super) free: u64,
+    pub(super) floor: Epoch,
+    /// Every call that was carried out.
+    pub(super) calls: Vec<Meta>,
+}
+
+impl Owner {
+    pub(super) fn new() -> Self {
+        let mut owner =
+            Self { rows: Rows::default(), now: 1000, free: 1 << 40, floor: Epoch::new(1), calls: Vec::new() };
+        let mut rows = Rows::default();
+        let session = SessionId::from_bytes([0; 16]);
+        owner.with_context(session, |cx| format(&mut rows, cx)).expect("formats");
+        owner.rows = rows;
+        owner
+    }
+
+    pub(super) fn open(&mut self, session: SessionId, read_only: bool) {
+        let holder =
+            SessionHolder { host: "h".to_owned(), boot: "b".to_owned(), pid: 9, mount: "/m".to_owned() };
+        let node = NodeId::from_bytes([3; 16]);
+        let row = SessionRow { node, holder, read_only, opened: Timestamp::default() };
+        session::open(&mut self.rows, session, &row);
+    }
+
+    pub(super) fn end(&mut self, session: SessionId) {
+        session::end(&mut self.rows, session).expect("ends");
+        self.work();
+    }
+
+    fn with_context<T>(&self, session: SessionId, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        let floor = Floor(self.floor);
+        let mut cx = Context {
+            now: Timestamp { seconds: self.now, nanos: 0 },
+            caller: Default::default(),
+            session,
+            filesystem: FILESYSTEM,
+            names: &Hash,
+            keys: &Keys,
+            groups: &floor,
+            space: SpaceView { capacity: ByteCount::new(1 << 41), free: ByteCount::new(self.free) },
+        };
+        act(&mut cx)
+    }
+
+    fn work(&mut self) {
+        let now = Timestamp { seconds: self.now, nanos: 0 };
+        while continue_work(&mut self.rows, now, 1000).expect("works") != Progress::Done {}
+    }
+
+    /// One operation as a runner carries it out: exactly once.
+    pub(super) fn run(&mut self, call: &Meta) -> Result<MetaReply, MetaError> {
+        self.now += 1;
+        let mutation = is_mutation(&call.op);
+        if mutation
+            && let Attempt::Replay(answer) =
+                slot::replay(&self.rows, &Keys, call.session, call.slot, call.seq)?
+        {
+            return answer;
+        }
+        self.calls.push(call.clone());
+        let mut rows = self.rows.clone();
+        let answer = self.with_context(call.session, |cx| {
+            cx.caller = call.caller;
+            execute(&mut rows, cx, &call.op)
+        });
+        if answer.is_ok() {
+            self.rows = rows;
+        }
+        if mutation {
+            slot::record(&mut self.rows, call.session, call.slot, call.seq, &answer);
+        }
+        self.work();
+        answer
+    }
+}

@@ -1,0 +1,98 @@
+//! The core over a cluster in memory: real metadata operations, drives that fail as they are told to.
+//!
+//! Time is virtual: it moves on only while everything waits.
+
+mod drives;
+mod fake;
+mod faults;
+mod metadata;
+mod model;
+mod names;
+mod sessions;
+mod writes;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use weft_types::Inode;
+use weft_wire::meta::{Attributes, Caller, Name};
+
+use crate::mounted::{Labels, Parts};
+use crate::session::Session;
+use crate::{Core, HandleId, MEMORY_MIN, OpenMode};
+use drives::Fault;
+use fake::Fake;
+
+const READ_WRITE: OpenMode = OpenMode { read: true, write: true, append: false, sync: false };
+const READ_ONLY: OpenMode = OpenMode { read: true, write: false, append: false, sync: false };
+const ROOT: Inode = Inode::ROOT;
+
+fn caller() -> Caller {
+    Caller { uid: 1, gid: 1 }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).expect("a name")
+}
+
+/// Bytes that are different everywhere.
+fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&next().to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// A mount of the fake cluster, with nothing in its caches.
+fn mount(fake: &Arc<Fake>) -> Arc<Core> {
+    mount_as(fake, false)
+}
+
+fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
+    let opened = fake.open_session(read_only);
+    let backend: Arc<dyn crate::backend::Backend> = Arc::clone(fake) as _;
+    let session = Session::new(Arc::clone(&backend), &opened, read_only, Instant::now());
+    let labels = Labels { filesystem: "default".to_owned(), mount: "/mnt".to_owned() };
+    let parts = Parts { backend, session, map: fake.map(), memory: MEMORY_MIN, labels };
+    Core::start(parts, Handle::current(), None)
+}
+
+async fn create(core: &Arc<Core>, text: &str) -> (Attributes, HandleId) {
+    core.create(caller(), ROOT, name(text), 0o644, READ_WRITE).await.expect("creates")
+}
+
+/// A file with these bytes, committed and closed.
+async fn put_file(core: &Arc<Core>, text: &str, bytes: &[u8]) -> Inode {
+    let (attributes, handle) = create(core, text).await;
+    for (index, chunk) in bytes.chunks(1 << 20).enumerate() {
+        core.write(handle, (index << 20) as u64, chunk).await.expect("writes");
+    }
+    core.fsync(handle).await.expect("commits");
+    core.release(handle);
+    attributes.inode
+}
+
+/// All bytes of a file, by reads of `step`.
+async fn get_file(core: &Arc<Core>, inode: Inode, step: u32) -> Result<Vec<u8>, crate::FsError> {
+    let handle = core.open(inode, READ_ONLY).await.expect("opens");
+    let mut bytes = Vec::new();
+    let result = loop {
+        match core.read(handle, bytes.len() as u64, step).await {
+            Ok(read) if read.is_empty() => break Ok(bytes),
+            Ok(read) => bytes.extend_from_slice(&read),
+            Err(error) => break Err(error),
+        }
+    };
+    core.release(handle);
+    result
+}

@@ -1,0 +1,121 @@
+//! A file behind all caches against an array of bytes.
+
+use core::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::sleep;
+use weft_wire::meta::AttributeChanges;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write {
+        offset: usize,
+        len: usize,
+        seed: u64,
+    },
+    Resize(usize),
+    Fsync,
+    /// Time passes: old bytes are written back.
+    Wait,
+    /// A mount with nothing in its caches goes on.
+    Remount,
+    Read {
+        offset: usize,
+        len: usize,
+    },
+    /// A drive dies; another one, which was dead, lives again.
+    Kill(u8),
+}
+
+const SPACE: usize = 600_000;
+
+fn step() -> impl Strategy<Value = Step> {
+    let len = prop_oneof![1..200_usize, 1..10_000_usize, 1..200_000_usize];
+    prop_oneof![
+        6 => (0..SPACE, len.clone(), any::<u64>())
+            .prop_map(|(offset, len, seed)| Step::Write { offset, len, seed }),
+        2 => (0..SPACE).prop_map(Step::Resize),
+        2 => Just(Step::Fsync),
+        1 => Just(Step::Wait),
+        1 => Just(Step::Remount),
+        4 => (0..SPACE, len).prop_map(|(offset, len)| Step::Read { offset, len }),
+        // One group of the three has neither of these drives: it goes on taking writes.
+        1 => (0..2_u8).prop_map(Step::Kill),
+    ]
+}
+
+struct Run {
+    fake: Arc<Fake>,
+    core: Arc<Core>,
+    inode: Inode,
+    handle: HandleId,
+    model: Vec<u8>,
+}
+
+impl Run {
+    async fn new() -> Self {
+        let fake = Fake::of(8);
+        let core = mount(&fake);
+        let (attributes, handle) = create(&core, "a").await;
+        Self { fake, core, inode: attributes.inode, handle, model: Vec::new() }
+    }
+
+    async fn apply(&mut self, step: &Step) {
+        match *step {
+            Step::Write { offset, len, seed } => {
+                let bytes = pattern(len, seed);
+                self.core.write(self.handle, offset as u64, &bytes).await.expect("writes");
+                let end = self.model.len().max(offset + len);
+                self.model.resize(end, 0);
+                self.model[offset..offset + len].copy_from_slice(&bytes);
+            }
+            Step::Resize(size) => {
+                let changes = AttributeChanges { size: Some(size as u64), ..AttributeChanges::default() };
+                self.core.set_attributes(caller(), self.inode, changes).await.expect("resizes");
+                self.model.resize(size, 0);
+            }
+            Step::Fsync => self.core.fsync(self.handle).await.expect("commits"),
+            Step::Wait => sleep(Duration::from_secs(6)).await,
+            Step::Remount => {
+                self.core.unmount(Duration::from_secs(100)).await.expect("all is written");
+                self.core = mount(&self.fake);
+                self.handle = self.core.open(self.inode, READ_WRITE).await.expect("opens");
+            }
+            Step::Read { offset, len } => {
+                let read = self.core.read(self.handle, offset as u64, len as u32).await.expect("reads");
+                let end = self.model.len().min(offset + len);
+                let expected = self.model.get(offset..end).unwrap_or_default();
+                assert!(read[..] == *expected, "{len} bytes at {offset}");
+            }
+            Step::Kill(number) => {
+                self.fake.fault_all(Fault::None);
+                self.fake.fault(number, Fault::Dead);
+            }
+        }
+        let size = self.core.attributes(self.inode).await.expect("known").size;
+        assert_eq!(size, self.model.len() as u64);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_file_is_an_array_of_bytes(steps in proptest::collection::vec(step(), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let mut run = Run::new().await;
+            for step in &steps {
+                run.apply(step).await;
+            }
+            run.apply(&Step::Remount).await;
+            run.apply(&Step::Read { offset: 0, len: SPACE * 2 }).await;
+        });
+    }
+}
