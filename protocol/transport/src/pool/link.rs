@@ -41,7 +41,10 @@ struct State {
 enum Phase {
     #[default]
     Idle,
-    Dialing,
+    Dialing {
+        /// Why the attempt before this one failed, when there is no connection since.
+        down: Option<Arc<DialError>>,
+    },
     Ready(Arc<Channel>),
     Failed {
         error: Arc<DialError>,
@@ -52,7 +55,7 @@ enum Phase {
 /// What a caller finds.
 enum Found {
     Channel(Arc<Channel>),
-    Dialing,
+    Dialing { down: Option<Arc<DialError>> },
     Failed { error: Arc<DialError>, retry_at: Instant },
 }
 
@@ -89,14 +92,16 @@ impl Link {
     ) -> Result<Arc<Channel>, Failure> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[turn % self.slots.len()];
-        let mut waited = false;
         let mut last_error = None;
         loop {
             let changed = slot.changed.notified();
-            // Whoever fails fast has no use for a second attempt.
-            let wake_at = match self.look(slot, !(waited && when_down == WhenDown::Fail)) {
+            let wake_at = match self.look(slot) {
                 Found::Channel(channel) => return Ok(channel),
-                Found::Dialing => deadline,
+                // The peer may be back, but whoever fails fast does not wait to see: the next one will know.
+                Found::Dialing { down: Some(error) } if when_down == WhenDown::Fail => {
+                    return Err(Failure::Unreachable(error));
+                }
+                Found::Dialing { .. } => deadline,
                 Found::Failed { error, retry_at } => {
                     if when_down == WhenDown::Fail || !error.is_transient() {
                         return Err(Failure::Unreachable(error));
@@ -106,15 +111,14 @@ impl Link {
                 }
             };
             until(&self.dialer.handle, wake_at, changed).await;
-            waited = true;
             if Instant::now() >= deadline {
                 return Err(last_error.map_or(Failure::TimedOut { sent: false }, Failure::Unreachable));
             }
         }
     }
 
-    /// Looks at a slot, and begins to connect when it is time to and `may_dial`.
-    fn look(&self, slot: &Arc<Slot>, may_dial: bool) -> Found {
+    /// Looks at a slot, and begins to connect when it is time to.
+    fn look(&self, slot: &Arc<Slot>) -> Found {
         let mut state = slot.state();
         let now = Instant::now();
         match &state.phase {
@@ -125,16 +129,18 @@ impl Link {
             }
             Phase::Ready(_) => state.failures = 0,
             Phase::Idle | Phase::Failed { .. } => {}
-            Phase::Dialing => return Found::Dialing,
+            Phase::Dialing { down } => return Found::Dialing { down: down.clone() },
         }
-        if let Phase::Failed { error, retry_at } = &state.phase
-            && (now < *retry_at || !may_dial)
-        {
-            return Found::Failed { error: Arc::clone(error), retry_at: *retry_at };
-        }
-        state.phase = Phase::Dialing;
+        let down = match &state.phase {
+            Phase::Failed { error, retry_at } if now < *retry_at => {
+                return Found::Failed { error: Arc::clone(error), retry_at: *retry_at };
+            }
+            Phase::Failed { error, .. } => Some(Arc::clone(error)),
+            _ => None,
+        };
+        state.phase = Phase::Dialing { down: down.clone() };
         self.dial(slot);
-        Found::Dialing
+        Found::Dialing { down }
     }
 
     /// Connects in a task of its own, so that a caller who gives up takes nothing from the others.

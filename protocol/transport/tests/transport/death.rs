@@ -120,6 +120,32 @@ async fn a_peer_that_is_down_is_unreachable() {
 }
 
 #[tokio::test]
+async fn whoever_fails_fast_does_not_wait_for_a_further_attempt() {
+    let Scene { drive, frontend } = scene();
+    let at_once = Duration::from_nanos(1);
+    let pool = pool(&frontend, PoolSettings { backoff_min: at_once, backoff_max: at_once, ..nervous() });
+    let mute = UdpSocket::bind(std::net::SocketAddr::from(ANY_PORT)).expect("bound");
+    let address = mute.local_addr().expect("bound");
+    let peer = Peer { identity: drive.identity(), address };
+    let fails = || async {
+        let outcome = pool.failing_fast().call(&peer, &say("a"), Bulk::none(), LONG).await;
+        let Err(CallError::Unreachable { source, .. }) = outcome else { panic!("{outcome:?}") };
+        source
+    };
+    let first = fails().await;
+    // It is time for the next attempt, which this call begins, and others find under way.
+    assert!(Arc::ptr_eq(&first, &fails().await));
+    assert!(Arc::ptr_eq(&first, &fails().await));
+    // The attempts go on without anybody who waits.
+    drop(mute);
+    let server = Mortal::start(drive, address);
+    while pool.failing_fast().call(&peer, &say("a"), Bulk::none(), LONG).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    server.kill().await;
+}
+
+#[tokio::test]
 async fn a_call_waits_for_its_peer_to_come_up() {
     let Scene { drive, frontend } = scene();
     let pool = pool(&frontend, nervous());
