@@ -8,6 +8,7 @@ mod faults;
 mod metadata;
 mod model;
 mod names;
+mod network;
 mod sessions;
 mod writes;
 
