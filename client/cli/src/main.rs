@@ -1,3 +1,35 @@
 //! The command `weft`: mount, administer.
 
-fn main() {}
+mod admin;
+mod arguments;
+mod cluster;
+mod commands;
+mod container;
+mod error;
+mod frontend;
+mod host;
+mod output;
+mod progress;
+mod size;
+mod start;
+mod stop;
+mod unmount;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Arguments;
+
+/// 0: done; 1: failed, said in one line; 2, by clap: wrong usage.
+fn main() -> ExitCode {
+    match commands::run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {}", error.line());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -103,6 +103,11 @@ impl ClusterDir {
     /// The metadata of `compute0`, relative to the directory.
     pub const COMPUTE: &'static str = "compute0";
 
+    /// What the mark of [`forming_mark`](Self::forming_mark) holds. A file of that name with other contents is
+    /// somebody else's.
+    pub const FORMING_TEXT: &'static str =
+        "weft is forming a cluster here; what lies beside this file is removed by the next attempt\n";
+
     const OWN: [&'static str; 10] =
         ["cluster.json", "containers", "kms", "pki", "store", "compute0", "drives", "run", "logs", "forming"];
 

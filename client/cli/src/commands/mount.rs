@@ -1,0 +1,191 @@
+//! `weft mount`
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use weft_resources::ContainerName;
+
+use crate::arguments::MountArguments;
+use crate::cluster::Cluster;
+use crate::container;
+use crate::error::CommandError;
+use crate::frontend;
+use crate::host::files::{self, FileError};
+use crate::host::fuse::{self, FuseHostError};
+use crate::host::mounts::{self, MountTable};
+use crate::output;
+use crate::progress::Progress;
+use crate::start::{self, MountPlan, StartError};
+
+/// The filesystem that `weft up` makes and mounts.
+pub(crate) const DEFAULT: &str = "default";
+/// The most mounts of a cluster on one host.
+const FRONTENDS_MAX: u32 = 1000;
+
+/// Why a filesystem was not mounted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MountCommandError {
+    /// The place cannot be.
+    #[error(transparent)]
+    Point(#[from] MountPointError),
+    /// The host cannot mount.
+    #[error(transparent)]
+    Fuse(#[from] FuseHostError),
+    /// The process behind the mount did not come to serve it.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A file of the cluster cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There are too many.
+    #[error("{FRONTENDS_MAX} filesystems are mounted already")]
+    TooMany,
+}
+
+impl MountCommandError {
+    /// What to do about it.
+    pub(crate) fn next_step(&self) -> Option<String> {
+        match self {
+            Self::Point(error) => error.next_step(),
+            Self::Fuse(error) => Some(error.next_step()),
+            Self::Start(error) => error.next_step(),
+            Self::TooMany => Some("unmount some with `weft umount`".to_owned()),
+            Self::File(_) => None,
+        }
+    }
+}
+
+/// Why a path is no mount point.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MountPointError {
+    /// It is nowhere.
+    #[error("the mount point {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// It is a file.
+    #[error("the mount point {} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// Something is mounted there.
+    #[error("{what} is already mounted at {}", at.display())]
+    Occupied {
+        /// The path.
+        at: PathBuf,
+        /// What.
+        what: String,
+    },
+    /// A mount without a process is there.
+    #[error("a filesystem whose process is dead is still mounted at {}", .0.display())]
+    Dead(PathBuf),
+    /// The host does not say what it is.
+    #[error("the mount point {} cannot be used", at.display())]
+    Unknown {
+        /// The path.
+        at: PathBuf,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl MountPointError {
+    /// What to do about it.
+    pub(crate) fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::Missing(path) => return Some(format!("make it with `mkdir -p {}`", path.display())),
+            Self::NotADirectory(_) => "name an empty directory",
+            Self::Occupied { .. } => "name another directory, or unmount what is there",
+            Self::Dead(path) => return Some(format!("remove it with `weft umount {}`", path.display())),
+            Self::Unknown { .. } => return None,
+        };
+        Some(step.to_owned())
+    }
+}
+
+/// Checks that a filesystem can be mounted at a path, and spells the path as the mount table does.
+///
+/// # Errors
+/// [`MountPointError`]
+pub(crate) fn check_point(path: &Path) -> Result<PathBuf, MountPointError> {
+    let unknown = |source| MountPointError::Unknown { at: path.to_owned(), source };
+    let at = match mounts::real_path(path) {
+        Err(error) if is_missing(&error) => return Err(MountPointError::Missing(path.to_owned())),
+        other => other.map_err(unknown)?,
+    };
+    // The table first: a dead mount does not say what it is.
+    if let Some(mount) = MountTable::read().map_err(unknown)?.at(&at) {
+        let what = mount.source.to_string_lossy().into_owned();
+        let dead = mount.is_weft() && mounts::is_dead(&at);
+        return Err(if dead { MountPointError::Dead(at) } else { MountPointError::Occupied { at, what } });
+    }
+    match std::fs::metadata(&at) {
+        Err(error) if is_missing(&error) => Err(MountPointError::Missing(path.to_owned())),
+        Err(error) => Err(unknown(error)),
+        Ok(meta) if !meta.is_dir() => Err(MountPointError::NotADirectory(path.to_owned())),
+        Ok(_) => Ok(at),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// Mounts a filesystem; it is served on return, and goes on being served in the background.
+///
+/// # Errors
+/// [`CommandError`]
+pub(crate) fn run(cluster: &Cluster, options: MountArguments, json: bool) -> Result<(), CommandError> {
+    let at = check_point(&options.path).map_err(MountCommandError::from)?;
+    fuse::check().map_err(MountCommandError::from)?;
+    let container = choose(cluster, &options.filesystem, &at)?;
+    let plan = MountPlan { container, filesystem: options.filesystem, at, options: options.options };
+    if options.foreground {
+        frontend::start_logging();
+        let ended = frontend::run(cluster, &plan);
+        return Ok(ended?);
+    }
+    let progress = Progress::new(&format!("mounting {}", plan.filesystem));
+    start::mount(cluster, &plan).map_err(MountCommandError::from)?;
+    drop(progress);
+    let (name, at) = (&plan.filesystem, mounts::shown(&plan.at));
+    let done = serde_json::json!({ "filesystem": name, "path": plan.at, "container": plan.container });
+    if json { Ok(output::json(&done)?) } else { Ok(output::line(format!("{name} is mounted at {at}"))?) }
+}
+
+/// The container that a mount is: `frontend0` for the one that `weft up` makes, else the first that nobody is.
+fn choose(cluster: &Cluster, filesystem: &str, at: &Path) -> Result<ContainerName, MountCommandError> {
+    let own = mounts::real_path(&cluster.mount_point()).is_ok_and(|own| own == at);
+    if own && filesystem == DEFAULT {
+        return Ok(ContainerName::frontend0());
+    }
+    for name in (1..FRONTENDS_MAX).map(container::frontend) {
+        let is_free = files::try_lock(&cluster.dir.lock_file(&name))?.is_some();
+        if is_free {
+            return Ok(name);
+        }
+    }
+    Err(MountCommandError::TooMany)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_directory_where_nothing_is_mounted_is_a_mount_point() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (missing, file) = (folder.path().join("missing"), folder.path().join("file"));
+        std::fs::write(&file, "").expect("write");
+        let rows = [
+            (missing.clone(), "does not exist"),
+            (missing.join("below"), "does not exist"),
+            (file, "not a directory"),
+            (PathBuf::from("/proc"), "already mounted"),
+        ];
+        for (path, words) in rows {
+            let error = check_point(&path).expect_err("refused");
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(error.next_step().is_some(), "{error}");
+        }
+        let real = folder.path().canonicalize().expect("it exists");
+        assert_eq!(check_point(folder.path()).expect("a directory"), real);
+    }
+}

@@ -1,0 +1,110 @@
+//! Starting the containers of the backend that do not run.
+
+use core::net::SocketAddr;
+
+use weft_layout::Protection;
+use weft_resources::{Container, ContainerName, Process};
+use weft_types::Role;
+
+use super::UpError;
+use crate::cluster::Cluster;
+use crate::container::State;
+use crate::host::{launch, ports};
+use crate::progress::Progress;
+use crate::start::{self, StartError};
+use crate::stop;
+
+/// What was started.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// These serve now.
+    pub names: Vec<ContainerName>,
+    /// These do not, and the cluster can do without them.
+    pub failed: Vec<StartError>,
+}
+
+/// Starts what does not run, and waits until it serves.
+///
+/// A drive that does not start is no reason to keep the data from its owner, while the others can give it back; of a
+/// cluster that was formed just now, everything must start.
+///
+/// # Errors
+/// [`UpError`]; what was started is stopped again.
+pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Result<Started, UpError> {
+    let missing = missing(cluster)?;
+    if missing.is_empty() {
+        return Ok(Started { names: Vec::new(), failed: Vec::new() });
+    }
+    // Files and ports of all are looked at before anything is started.
+    let files: Vec<_> = missing.iter().map(|name| cluster.container_file(name)).collect::<Result<_, _>>()?;
+    cluster.frontend()?;
+    ports::check_free(files.iter().flat_map(listens))?;
+    let weftd = launch::sibling("weftd")?;
+    let mut starting = Vec::new();
+    for name in &missing {
+        match start::backend(cluster, &weftd, name.clone()) {
+            Ok(one) => starting.push(one),
+            Err(error) => {
+                stop(cluster, &missing)?;
+                return Err(error.into());
+            }
+        }
+    }
+    let (mut names, mut failed) = (Vec::new(), Vec::new());
+    for (name, outcome) in start::wait_for_all(&cluster.dir, starting, |what| progress.now(what)) {
+        match outcome {
+            Ok(()) => names.push(name),
+            Err(error) => failed.push((name, error)),
+        }
+    }
+    failed.sort_by_key(|(name, _)| position(cluster, name));
+    let fatal = failed.iter().position(|(name, _)| formed || !is_drive(cluster, name));
+    if fatal.is_some() || failed.len() > spare(cluster) {
+        stop(cluster, &missing)?;
+        let (_, error) = failed.swap_remove(fatal.unwrap_or(0));
+        return Err(UpError::Start(error));
+    }
+    Ok(Started { names, failed: failed.into_iter().map(|(_, error)| error).collect() })
+}
+
+/// Stops what this command started, when it cannot be used.
+///
+/// # Errors
+/// [`UpError`]
+pub(super) fn stop(cluster: &Cluster, names: &[ContainerName]) -> Result<(), UpError> {
+    stop::stop(&cluster.dir, names, stop::PATIENCE, true)?;
+    Ok(())
+}
+
+/// The containers that do not run, in the order in which they are started. One that is ending is waited for.
+fn missing(cluster: &Cluster) -> Result<Vec<ContainerName>, UpError> {
+    let mut missing = Vec::new();
+    for name in cluster.backend_names() {
+        let observed = cluster.container(&name)?;
+        if matches!(observed.state, State::Stopping | State::Failed) {
+            stop::wait(&observed, stop::PATIENCE, false)?;
+        }
+        if cluster.container(&name)?.process.is_none() {
+            missing.push(name);
+        }
+    }
+    Ok(missing)
+}
+
+fn listens(container: &Container) -> Vec<SocketAddr> {
+    container.processes.iter().filter_map(Process::listen).collect()
+}
+
+fn position(cluster: &Cluster, name: &ContainerName) -> Option<usize> {
+    cluster.file.containers.iter().position(|entry| entry.name == *name)
+}
+
+fn is_drive(cluster: &Cluster, name: &ContainerName) -> bool {
+    let entry = cluster.file.containers.iter().find(|entry| entry.name == *name);
+    entry.is_some_and(|entry| entry.roles.as_slice() == [Role::Drive])
+}
+
+/// How many drives the cluster can do without.
+fn spare(cluster: &Cluster) -> usize {
+    cluster.file.protection.parse::<Protection>().map_or(0, |protection| usize::from(protection.parity()))
+}

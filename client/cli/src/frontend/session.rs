@@ -1,0 +1,104 @@
+//! Opening the filesystem's session, taking over from a dead process of this host.
+
+use weft_core::{Core, CoreConfig, MEMORY_DEFAULT, MountError};
+use weft_pki::Credentials;
+use weft_types::SessionId;
+use weft_wire::compute::{OpenRefusal, SessionHolder};
+
+use super::{FrontendError, SharedCore};
+use crate::admin;
+use crate::cluster::Cluster;
+use crate::host::{files, identity, process};
+use crate::start::MountPlan;
+
+/// What the processes behind mounts are called: by their program, or by the link to it when it was replaced.
+const COMMANDS: [&str; 2] = ["weft", "exe"];
+
+/// Opens the filesystem. When its holder is a process of this host that is dead, its session is replaced.
+///
+/// # Errors
+/// [`FrontendError`]; nothing is left open.
+pub(super) fn open(
+    cluster: &Cluster,
+    plan: &MountPlan,
+    read_only: bool,
+) -> Result<SharedCore, FrontendError> {
+    let mount = |replaces| match config(cluster, plan, read_only, replaces) {
+        Ok(config) => Ok(Core::mount(config)),
+        Err(error) => Err(error),
+    };
+    let opened = match mount(None)? {
+        Err(MountError::Refused(OpenRefusal::Busy { session, holder, .. })) if has_died(&holder) => {
+            tracing::info!(process = holder.pid, "the process that mounted before is dead: taking over");
+            mount(Some(session))?
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| explained(plan, error))
+}
+
+fn explained(plan: &MountPlan, error: MountError) -> FrontendError {
+    let filesystem = plan.filesystem.clone();
+    match error {
+        MountError::Refused(OpenRefusal::NoSuchFilesystem) => FrontendError::NoSuchFilesystem(filesystem),
+        MountError::Refused(OpenRefusal::Busy { holder, .. }) => {
+            FrontendError::Busy { filesystem, holder: Box::new(holder) }
+        }
+        source => FrontendError::Open { filesystem, source: Box::new(source) },
+    }
+}
+
+fn config(
+    cluster: &Cluster,
+    plan: &MountPlan,
+    read_only: bool,
+    replaces: Option<SessionId>,
+) -> Result<CoreConfig, FrontendError> {
+    let path = cluster.dir.resolve(&cluster.frontend()?.credentials);
+    let text = files::read_existing(&path)?;
+    let credentials = Credentials::from_pem(&String::from_utf8_lossy(&text))
+        .map_err(|source| FrontendError::Credentials { path, source })?;
+    Ok(CoreConfig {
+        management: admin::management(cluster),
+        credentials,
+        filesystem: plan.filesystem.clone(),
+        read_only,
+        holder: SessionHolder {
+            host: identity::host_name(),
+            boot: identity::boot_id(),
+            pid: std::process::id(),
+            mount: plan.at.to_string_lossy().into_owned(),
+        },
+        container: plan.container.to_string(),
+        replaces,
+        memory: MEMORY_DEFAULT,
+    })
+}
+
+/// Whether the holder ran here and does no more. Its id may be another program's by now, or this process's own.
+fn has_died(holder: &SessionHolder) -> bool {
+    if !identity::is_here(holder) {
+        return false;
+    }
+    let reused = || !COMMANDS.contains(&process::command_name(holder.pid).as_str());
+    holder.pid == std::process::id() || process::Process::of_pid(holder.pid).is_none() || reused()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_process_of_this_boot_of_this_host_is_taken_over_from() {
+        let here = |pid| SessionHolder {
+            host: identity::host_name(),
+            boot: identity::boot_id(),
+            pid,
+            mount: "/mnt".to_owned(),
+        };
+        assert!(has_died(&here(u32::MAX)), "no process has this id");
+        assert!(has_died(&here(1)), "the first process is no mount");
+        assert!(!has_died(&SessionHolder { boot: "another".to_owned(), ..here(u32::MAX) }));
+        assert!(!has_died(&SessionHolder { host: "another.host".to_owned(), ..here(u32::MAX) }));
+    }
+}
