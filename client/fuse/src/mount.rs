@@ -100,10 +100,33 @@ impl Unmounter {
 /// The kernel caps what a FUSE filesystem may ask for at its own default; root may raise it afterwards. Where that
 /// is not possible, reading is slower and right.
 fn raise_read_ahead(at: &Path) {
-    let Ok(stat) = rustix::fs::stat(at) else { return };
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(device) = device_of(&mounts, at) else { return };
+    let setting = format!("/sys/class/bdi/{device}/read_ahead_kb");
     if let Err(error) = std::fs::write(&setting, READ_AHEAD_KIB.to_string()) {
         tracing::info!(%error, setting, "the kernel's readahead stays at its default");
+    }
+}
+
+/// `major:minor` of what is mounted last at a path, out of the text of `/proc/self/mountinfo`. Asking the mount
+/// itself would wait for an answer that nobody gives yet.
+fn device_of<'a>(mounts: &'a str, at: &Path) -> Option<&'a str> {
+    let at = at.to_str()?.replace(' ', "\\040");
+    let here = mounts.lines().rev().find(|line| line.split(' ').nth(4) == Some(&at))?;
+    here.split(' ').nth(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mount_at_a_path_is_found() {
+        let mounts = "36 35 98:0 / /mnt rw - ext4 /dev/a rw\n\
+                      41 36 0:52 / /mnt rw - fuse.weft weft:default rw\n\
+                      42 36 0:53 / /mnt/a\\040b rw - fuse.weft weft:default rw\n";
+        assert_eq!(device_of(mounts, Path::new("/mnt")), Some("0:52"));
+        assert_eq!(device_of(mounts, Path::new("/mnt/a b")), Some("0:53"));
+        assert_eq!(device_of(mounts, Path::new("/other")), None);
     }
 }
