@@ -72,17 +72,14 @@ pub(crate) fn time_change(time: TimeOrNow) -> TimeChange {
     }
 }
 
-/// Seconds before 1970 count down while nanoseconds count up, as in `struct timespec`.
+/// Undoes the reading of fuser 0.18: it takes a time of `s` seconds before 1970 and `n` nanoseconds forward from there,
+/// as `struct timespec` counts, for `s` seconds and `n` nanoseconds before 1970.
 fn timestamp(time: SystemTime) -> Timestamp {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => Timestamp::from_unix(since),
         Err(before) => {
             let before = before.duration();
-            let whole = before.as_secs().cast_signed();
-            match before.subsec_nanos() {
-                0 => Timestamp { seconds: -whole, nanos: 0 },
-                nanos => Timestamp { seconds: -whole - 1, nanos: 1_000_000_000 - nanos },
-            }
+            Timestamp { seconds: -before.as_secs().cast_signed(), nanos: before.subsec_nanos() }
         }
     }
 }
@@ -101,12 +98,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_on_both_sides_of_1970_survive() {
-        for (seconds, nanos) in
-            [(0, 0), (5, 1), (i64::MAX, 1), (-1, 999_999_999), (-1, 0), (-152_391_233, 123_456_789)]
-        {
-            let time = Timestamp { seconds, nanos };
-            assert_eq!(timestamp(system_time(time)), time);
-        }
+    fn times_on_both_sides_of_1970_are_shown() {
+        let shown = |seconds, nanos| system_time(Timestamp { seconds, nanos });
+        assert_eq!(shown(5, 1), UNIX_EPOCH + Duration::new(5, 1));
+        assert_eq!(shown(-1, 999_999_999), UNIX_EPOCH - Duration::from_nanos(1));
+        assert_eq!(shown(-152_391_233, 0), UNIX_EPOCH - Duration::from_secs(152_391_233));
+    }
+
+    #[test]
+    fn times_are_taken_as_the_kernel_meant_them() {
+        let as_fuser_reads = |seconds: u64, nanos| UNIX_EPOCH - Duration::new(seconds, nanos);
+        let meant = |seconds, nanos| Timestamp { seconds, nanos };
+        assert_eq!(timestamp(as_fuser_reads(152_391_233, 123_456_789)), meant(-152_391_233, 123_456_789));
+        assert_eq!(timestamp(as_fuser_reads(1, 0)), meant(-1, 0));
+        assert_eq!(timestamp(UNIX_EPOCH + Duration::new(5, 1)), meant(5, 1));
     }
 }

@@ -77,7 +77,8 @@ impl Capture {
 
 #[test]
 fn a_marker_is_in_no_file_and_in_no_packet() {
-    let marker = format!("MARKER{:016x}WEFT", std::process::id() as u64 * 0x9e37_79b9_7f4a_7c15);
+    let marker =
+        format!("MARKER{:016x}WEFT", u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let cluster = Cluster::up();
     let capture = Capture::start(cluster.scratch(), cluster.port_base()..cluster.port_base() + 32);
 
