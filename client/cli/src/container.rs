@@ -111,8 +111,7 @@ fn judge(name: &ContainerName, run: Option<RunState>, is_alive: impl Fn(Process)
 
 /// The frontends that were started in this directory, by name; those that ended cleanly left no state behind.
 pub(crate) fn frontends_started(dir: &ClusterDir) -> Vec<ContainerName> {
-    let mut names: Vec<_> =
-        started(dir).into_iter().filter(|name| name.as_str().starts_with(FRONTEND)).collect();
+    let mut names: Vec<_> = started(dir).into_iter().filter(is_frontend).collect();
     names.sort_by_key(|name| (name.as_str().len(), name.clone()));
     names
 }
@@ -125,6 +124,11 @@ pub(crate) fn started(dir: &ClusterDir) -> Vec<ContainerName> {
         file.to_str()?.strip_suffix(".json")?.parse().ok()
     });
     names.collect()
+}
+
+/// Whether a container of this name is a mount.
+pub(crate) fn is_frontend(name: &ContainerName) -> bool {
+    name.as_str().starts_with(FRONTEND)
 }
 
 /// What the names of mounts' containers start with.

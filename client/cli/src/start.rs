@@ -16,6 +16,8 @@ use crate::stop;
 
 /// How long a container may take from its start until it serves. Opening a large, badly closed drive reads all of it.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a mount may take. Its process gives up by itself before, and says why.
+const MOUNT_PATIENCE: Duration = Duration::from_secs(120);
 /// How long the look at one of several containers takes.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -37,8 +39,10 @@ pub(crate) enum StartError {
         reason: String,
     },
     /// It takes too long.
-    #[error("{container} does not serve after {} s", PATIENCE.as_secs())]
+    #[error("{container} does not serve after {} s", patience.as_secs())]
     Slow {
+        /// How long it had.
+        patience: Duration,
         /// The container.
         container: ContainerName,
         /// Its log.
@@ -57,9 +61,10 @@ impl StartError {
     }
 }
 
-/// The reason, which names its container only where somebody else would not know it.
-fn explained(container: &ContainerName, reason: &str) -> String {
-    if reason.contains(container.as_str()) { reason.to_owned() } else { format!("{container}: {reason}") }
+/// The reason, with the container that gave it where it is not plain: a mount is what the person asked for.
+fn explained(name: &ContainerName, reason: &str) -> String {
+    let plain = container::is_frontend(name) || reason.contains(name.as_str());
+    if plain { reason.to_owned() } else { format!("{name}: {reason}") }
 }
 
 /// A container whose process was started.
@@ -111,27 +116,29 @@ fn frontend(cluster: &Cluster, plan: &MountPlan) -> Result<Starting, LaunchError
 /// # Errors
 /// [`StartError`]; then nothing is left of the attempt.
 pub(crate) fn mount(cluster: &Cluster, plan: &MountPlan) -> Result<(), StartError> {
-    let starting = frontend(cluster, plan)?;
-    let pid = starting.launched.pid();
-    let started = starting.wait(&cluster.dir);
-    // The reason is told here; a container that never was is nothing to be listed.
-    if started.is_err() && container::writer(&cluster.dir, &plan.container) == Some(pid) {
-        stop::forget(&cluster.dir, &plan.container)?;
+    let mut starting = frontend(cluster, plan)?;
+    let slow = || StartError::Slow {
+        patience: MOUNT_PATIENCE,
+        container: plan.container.clone(),
+        log: cluster.dir.log_file(&plan.container),
+    };
+    let started = waiting::poll(MOUNT_PATIENCE, || starting.outcome(&cluster.dir));
+    let started = started.unwrap_or_else(|| Err(slow()));
+    if started.is_err() {
+        starting.launched.kill();
+        // The reason is told here; a container that never was is nothing to be listed.
+        if starting.is_of_this_start(&cluster.dir) {
+            stop::forget(&cluster.dir, &plan.container)?;
+        }
+        if mounts::is_dead(&plan.at) {
+            // Without its process it serves nobody, and the next attempt would do the same.
+            let _ = mounts::detach(&plan.at);
+        }
     }
     started
 }
 
 impl Starting {
-    /// Waits until it serves.
-    ///
-    /// # Errors
-    /// [`StartError`]
-    fn wait(mut self, dir: &ClusterDir) -> Result<(), StartError> {
-        let slow = |container, log| StartError::Slow { container, log };
-        let (name, log) = (self.name.clone(), dir.log_file(&self.name));
-        waiting::poll(PATIENCE, || self.outcome(dir)).unwrap_or_else(|| Err(slow(name, log)))
-    }
-
     /// What has become of it; `None` while it is starting.
     fn outcome(&mut self, dir: &ClusterDir) -> Option<Result<(), StartError>> {
         // Looked at first: a process that has ended has written its last state before.
@@ -171,7 +178,8 @@ pub(crate) fn wait_for_all(
             match one.outcome(dir) {
                 Some(outcome) => done.push((one.name, outcome)),
                 None if Instant::now() >= end => {
-                    let slow = StartError::Slow { log: dir.log_file(&one.name), container: one.name.clone() };
+                    let log = dir.log_file(&one.name);
+                    let slow = StartError::Slow { patience: PATIENCE, log, container: one.name.clone() };
                     done.push((one.name, Err(slow)));
                 }
                 None => open.push(one),

@@ -123,6 +123,13 @@ impl Launched {
         self.child.id()
     }
 
+    /// Ends it without asking, and waits for that. One that has ended already is left alone.
+    pub(crate) fn kill(&mut self) {
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
+    }
+
     /// When it has ended: its last words, or how it ended.
     pub(crate) fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok()??;

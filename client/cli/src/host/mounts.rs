@@ -1,6 +1,6 @@
 //! The kernel's mount table.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(crate) struct Mount {
     pub device: (u32, u32),
     /// Where.
     pub at: PathBuf,
-    /// The type, such as `fuse.weft`.
+    /// The type, such as `fuse`.
     pub kind: OsString,
     /// What is mounted, such as `weft:default`.
     pub source: OsString,
@@ -26,7 +26,8 @@ pub(crate) struct Mount {
 impl Mount {
     /// Whether it is a Weft filesystem.
     pub(crate) fn is_weft(&self) -> bool {
-        self.kind == OsStr::new("fuse.weft")
+        let source = self.source.as_encoded_bytes();
+        self.kind.as_encoded_bytes().starts_with(b"fuse") && source.starts_with(b"weft:")
     }
 }
 
@@ -158,6 +159,7 @@ pub(crate) fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
 
     const TABLE: &[u8] = b"22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n\
         90 22 0:44 / /srv/with\\040space\\134 rw,nosuid shared:7 master:2 - fuse.weft weft:default rw,user_id=0\n\

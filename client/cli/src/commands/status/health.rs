@@ -63,6 +63,7 @@ fn not_running(one: &Observed) -> Alert {
     let name = &one.name;
     let cause = match (&one.state, &one.reason) {
         (State::Failed, Some(reason)) => format!("{name} gave up: {reason}"),
+        (State::Died, _) => format!("{name} does not run: its process has died"),
         (state, _) => format!("{name} does not run: it is {}", state.word()),
     };
     let next_step = format!("see `weft logs {name}`, then start it again with `weft up`");
