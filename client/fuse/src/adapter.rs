@@ -50,6 +50,15 @@ fn permission_bits(mode: u32) -> u16 {
     u16::try_from(mode & 0o7777).expect("twelve bits")
 }
 
+/// The name of an extended attribute in a namespace that is kept here. ACLs (`system.`) are not: who copies a file
+/// with its ACL is told so, and copies the mode instead.
+fn xattr_name(text: &OsStr) -> Result<&[u8], Errno> {
+    const NAMESPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    let name = text.as_bytes();
+    let kept = NAMESPACES.iter().any(|namespace| name.starts_with(namespace));
+    if kept { Ok(name) } else { Err(Errno::EOPNOTSUPP) }
+}
+
 /// Answers with the value, or refuses with the errno; leaves the function.
 macro_rules! or_refuse {
     ($value:expr, $reply:ident) => {
@@ -439,15 +448,20 @@ impl Filesystem for Adapter {
             2 => XattrMode::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
+        let name = or_refuse!(xattr_name(text), reply).to_vec();
         let (core, inode, caller) = (self.core.clone(), inode(number), caller(request));
-        let (name, value) = (text.as_bytes().to_vec(), value.to_vec());
+        let value = value.to_vec();
         self.core.spawn(async move {
             answer_empty(reply, core.set_xattr(caller, inode, &name, &value, mode).await);
         });
     }
 
     fn getxattr(&self, _: &Request, number: INodeNo, text: &OsStr, size: u32, reply: ReplyXattr) {
-        let (core, inode, name) = (self.core.clone(), inode(number), text.as_bytes().to_vec());
+        let (inode, name) = (inode(number), or_refuse!(xattr_name(text), reply));
+        if let Some(result) = self.core.try_get_xattr(inode, name) {
+            return answer_xattr(reply, size, result);
+        }
+        let (core, name) = (self.core.clone(), name.to_vec());
         self.core.spawn(async move { answer_xattr(reply, size, core.get_xattr(inode, &name).await) });
     }
 
@@ -463,8 +477,8 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, text: &OsStr, reply: ReplyEmpty) {
+        let name = or_refuse!(xattr_name(text), reply).to_vec();
         let (core, inode, caller) = (self.core.clone(), inode(number), caller(request));
-        let name = text.as_bytes().to_vec();
         self.core.spawn(async move { answer_empty(reply, core.remove_xattr(caller, inode, &name).await) });
     }
 

@@ -124,7 +124,7 @@ fn a_drive_of_another_cluster_or_a_newer_format_is_refused() {
         &["--sparse=always", &device(&two).to_string_lossy(), &device(&one).to_string_lossy()],
     ))
     .success();
-    one_clear_line(&one.start().refused(1, &["another cluster"]));
+    one_clear_line(&one.start().refused(1, &["belongs to cluster", "drive0"]));
     fs::rename(&own, device(&one)).expect("moved back");
     let state = one.dir().join("cluster.json");
     let text = fs::read_to_string(&state).expect("read");

@@ -109,7 +109,13 @@ fn a_second_filesystem_is_made_mounted_and_deleted() {
     run(&mut cluster.weft(&["fs", "delete", "second", "--yes"])).refused(1, &["mounted"]);
     run(&mut cluster.weft(&["umount", &at])).success();
     run(&mut cluster.weft(&["fs", "delete", "second", "--yes"])).success();
-    assert_eq!(cluster.json(&["fs", "list"]).as_array().expect("an array").len(), 1);
+    let mount_again = run(&mut cluster.weft(&["mount", "second", &at]));
+    assert_eq!(mount_again.code, 1, "a deleted filesystem is not mounted: {}", mount_again.stdout);
+    weft_e2e::wait_until(
+        "the filesystem and its extents are gone",
+        std::time::Duration::from_secs(60),
+        || (cluster.json(&["fs", "list"]).as_array().expect("an array").len() == 1).then_some(()),
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use weft_e2e::{Cluster, program, run, wait_until};
+use weft_e2e::{Cluster, ClusterOptions, program, run, wait_until};
 
 /// Whether any file below a folder, or the file itself, contains the bytes.
 fn found(below: &Path, marker: &str, left_out: &Path) -> Vec<String> {
@@ -79,7 +79,8 @@ impl Capture {
 fn a_marker_is_in_no_file_and_in_no_packet() {
     let marker =
         format!("MARKER{:016x}WEFT", u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let cluster = Cluster::up();
+    // Small devices: every byte of them is searched, holes too.
+    let cluster = Cluster::up_with(ClusterOptions { drive_size: "128MiB", ..ClusterOptions::default() });
     let capture = Capture::start(cluster.scratch(), cluster.port_base()..cluster.port_base() + 32);
 
     let mount = cluster.mount();
