@@ -71,10 +71,27 @@ impl Observed {
 /// Looks at a container of which nothing but the name is known.
 ///
 /// # Errors
-/// [`FileError`] when its run state cannot be read.
+/// [`FileError`] when the files that tell cannot be read.
 pub(crate) fn observe(dir: &ClusterDir, name: &ContainerName) -> Result<Observed, FileError> {
-    let run: Option<RunState> = files::read_document(&dir.run_state(name))?;
-    Ok(judge(name, run, Process::is_alive))
+    match files::read_document(&dir.run_state(name)) {
+        Ok(run) => Ok(judge(name, run, Process::is_alive)),
+        Err(FileError::Document(_)) => observe_without_state(dir, name),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks at a container whose run state is damaged: whoever holds its lock runs it, and the process id stands in a
+/// file of its own.
+fn observe_without_state(dir: &ClusterDir, name: &ContainerName) -> Result<Observed, FileError> {
+    let stopped = judge(name, None, Process::is_alive);
+    if files::try_lock(&dir.lock_file(name))?.is_some() {
+        return Ok(stopped);
+    }
+    let text = files::read(&dir.pid_file(name))?.unwrap_or_default();
+    let pid = String::from_utf8_lossy(&text).trim().parse().ok();
+    let process = pid.and_then(Process::of_pid);
+    let state = if process.is_some() { State::Running } else { State::Died };
+    Ok(Observed { process, state, ..stopped })
 }
 
 /// The id of the process that wrote a container's run state.
@@ -177,6 +194,19 @@ mod tests {
             assert_eq!(observed.process.is_some(), alive && phase.is_some(), "{phase:?} {alive}");
         }
         assert_eq!(frontend(0), ContainerName::frontend0());
+    }
+
+    #[test]
+    fn a_damaged_run_state_hides_no_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (dir, name) = (ClusterDir::new(folder.path()), ContainerName::drive(0));
+        std::fs::create_dir(dir.root().join("run")).expect("mkdir");
+        std::fs::write(dir.run_state(&name), "{").expect("write");
+        std::fs::write(dir.pid_file(&name), format!("{}\n", std::process::id())).expect("write");
+        assert_eq!(observe(&dir, &name).expect("told").state, State::Stopped, "nobody holds the lock");
+        let _lock = files::try_lock(&dir.lock_file(&name)).expect("a file").expect("free");
+        let observed = observe(&dir, &name).expect("told");
+        assert_eq!((observed.state, observed.process), (State::Running, Process::current()));
     }
 
     #[test]

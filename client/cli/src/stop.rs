@@ -11,6 +11,8 @@ use crate::host::files::{self, FileError};
 
 /// How long a container of the backend may take to finish what is under way.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take when it is killed otherwise.
+pub(crate) const SHORT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a killed process may take to be gone.
 const AFTER_KILL: Duration = Duration::from_secs(10);
 

@@ -23,7 +23,7 @@ const USERS_NAMED: usize = 4;
 /// How long the process behind a mount may take to say what is unwritten, beyond the writing itself.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the process behind a mount may take to end, beyond the writing itself.
-const END_PATIENCE: Duration = Duration::from_secs(15);
+const END_PATIENCE: Duration = stop::SHORT_PATIENCE;
 
 /// Why a filesystem was not unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ fn named(users: &[User]) -> String {
     let names: Vec<_> = users.iter().take(USERS_NAMED).map(User::to_string).collect();
     let more = users.len().saturating_sub(USERS_NAMED);
     match (names.is_empty(), more) {
-        (true, _) => "a process that cannot be looked into".to_owned(),
+        (true, _) => "an operation that does not end, or a process of another namespace".to_owned(),
         (false, 0) => names.join(", "),
         (false, more) => format!("{}, and {more} more", names.join(", ")),
     }

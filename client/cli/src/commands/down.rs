@@ -11,7 +11,7 @@ use weft_types::Role;
 
 use crate::arguments::DownArguments;
 use crate::cluster::{self, Cluster, Presence};
-use crate::container::{self, Observed};
+use crate::container;
 use crate::error::CommandError;
 use crate::host::files::{self, FileError, Lock};
 use crate::host::{mounts, waiting};
@@ -145,8 +145,10 @@ fn unmount_all(
     progress: &Progress,
     done: &mut Done,
 ) -> Result<Option<UnmountError>, DownError> {
-    let frontends: Vec<_> =
-        container::frontends_started(dir).iter().map(|name| observe(dir, name)).collect::<Result<_, _>>()?;
+    let frontends: Vec<_> = container::frontends_started(dir)
+        .iter()
+        .map(|name| container::observe(dir, name))
+        .collect::<Result<_, _>>()?;
     // All are looked at before the first one goes.
     for frontend in frontends.iter().filter(|one| one.process.is_some() && !options.force) {
         unmount::check_unused(frontend)?;
@@ -172,17 +174,6 @@ fn unmount_all(
     Ok(lost)
 }
 
-/// A container whose run state is unreadable is treated as one without: its process cannot be named.
-fn observe(dir: &ClusterDir, name: &ContainerName) -> Result<Observed, FileError> {
-    match container::observe(dir, name) {
-        Err(FileError::Document(_)) => {
-            stop::forget(dir, name)?;
-            container::observe(dir, name)
-        }
-        other => other,
-    }
-}
-
 /// Stops what serves metadata, then what serves data.
 fn stop_backend(
     dir: &ClusterDir,
@@ -196,16 +187,18 @@ fn stop_backend(
     names.extend(container::started(dir).into_iter().filter(|name| !frontends.contains(name)));
     names.sort();
     names.dedup();
-    let observed: Vec<_> = names.iter().map(|name| observe(dir, name)).collect::<Result<_, _>>()?;
+    let observed: Vec<_> =
+        names.iter().map(|name| container::observe(dir, name)).collect::<Result<_, _>>()?;
     let (drives, others): (Vec<_>, Vec<_>) =
         observed.into_iter().partition(|one| one.roles.as_slice() == [Role::Drive]);
+    let patience = if options.force { stop::SHORT_PATIENCE } else { stop::PATIENCE };
     for stage in [others, drives] {
         let names: Vec<_> = stage.into_iter().map(|one| one.name).collect();
         progress.now(format!(
             "stopping {}",
             names.iter().map(ContainerName::as_str).collect::<Vec<_>>().join(", ")
         ));
-        done.stopped.extend(stop::stop(dir, &names, stop::PATIENCE, options.force)?);
+        done.stopped.extend(stop::stop(dir, &names, patience, options.force)?);
     }
     Ok(())
 }

@@ -51,11 +51,12 @@ fn unmount_at(dir: &Path, options: &UmountArguments) -> Result<PathBuf, UmountEr
     if unmount::table()?.at(&at).is_none_or(|mount| !mount.is_weft()) {
         return Err(not_mounted());
     }
-    if unmount::bury_mount(&at)? {
-        return Ok(at);
-    }
     let dir = cluster::directory(dir);
     let frontends = stop::frontends_at(&dir, &at).map_err(UnmountError::from)?;
+    // Asked only when nobody here serves it: one that hangs would not answer.
+    if frontends.is_empty() && unmount::bury_mount(&at)? {
+        return Ok(at);
+    }
     let refused = |source| UnmountError::Refused { at: at.clone(), source };
     if options.lazy {
         mounts::detach(&at).map_err(refused)?;

@@ -99,20 +99,20 @@ fn unescape(field: &[u8]) -> OsString {
     OsString::from_vec(out)
 }
 
-/// The path as the mount table spells it: absolute, without links. Works where the last part is a mount whose process
-/// is dead, and where it does not exist.
+/// The path as the mount table spells it: absolute, without links. What is mounted there is asked nothing, since it
+/// may be dead or wait for others; and it need not exist.
 ///
 /// # Errors
 /// When the folder above cannot be reached.
 pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
-    if absolute.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return absolute.canonicalize();
-    }
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
-        _ => absolute.canonicalize(),
-    }
+    };
+    let real = parent.canonicalize()?.join(name);
+    let is_mounted = MountTable::read()?.at(&real).is_some();
+    let is_link = || real.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    if !is_mounted && is_link() { real.canonicalize() } else { Ok(real) }
 }
 
 /// Takes a mount away; [`Errno::BUSY`] when it is in use.

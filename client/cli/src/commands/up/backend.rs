@@ -57,6 +57,7 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
             Err(error) => failed.push((name, error)),
         }
     }
+    names.sort_by_key(|name| position(cluster, name));
     failed.sort_by_key(|(name, _)| position(cluster, name));
     let fatal = failed.iter().position(|(name, _)| formed || !is_drive(cluster, name));
     if fatal.is_some() || failed.len() > spare(cluster) {
@@ -72,7 +73,7 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
 /// # Errors
 /// [`UpError`]
 pub(super) fn stop(cluster: &Cluster, names: &[ContainerName]) -> Result<(), UpError> {
-    stop::stop(&cluster.dir, names, stop::PATIENCE, true)?;
+    stop::stop(&cluster.dir, names, stop::SHORT_PATIENCE, true)?;
     Ok(())
 }
 

@@ -49,7 +49,7 @@ impl Report {
             return output::json(self);
         }
         let Self { protection, drives, .. } = self;
-        let (mount, dir) = (mounts::shown(&self.mount), mounts::shown(&self.dir));
+        let (mount, dir) = (quoted(&mounts::shown(&self.mount)), quoted(&mounts::shown(&self.dir)));
         let done = match (self.formed, self.started.is_empty() && !self.mounted) {
             (true, _) => "a new encrypted cluster is up",
             (false, true) => "the cluster was up already",
@@ -62,8 +62,8 @@ impl Report {
              cp -a /usr/share/doc {mount}/\n  \
              df -h {mount}\n  \
              {weft} status\n  \
-             kill -9 $(cat {dir}/run/drive2.pid)    # lose a drive: reads go on, and `up` brings it back\n  \
-             {weft} down                            # stop; the data stays"
+             kill -9 $(cat {dir}/run/drive2.pid)   # lose a drive: reads go on, and `{weft} up` brings it back\n  \
+             {weft} down   # stop; the data stays"
         ))
     }
 }
@@ -74,5 +74,35 @@ fn weft_command(path: &Path) -> String {
     let by_environment = std::env::var_os("WEFT_DIR")
         .is_some_and(|dir| cluster::directory(Path::new(&dir)) == cluster::directory(path));
     let by_default = std::env::var_os("WEFT_DIR").is_none() && path == Path::new("weft-data");
-    if by_environment || by_default { program } else { format!("{program} --dir {}", path.display()) }
+    let program = quoted(&program);
+    let dir = quoted(&path.to_string_lossy());
+    if by_environment || by_default { program } else { format!("{program} --dir {dir}") }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./-+:@,=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        let rows = [
+            ("weft-data/mnt", "weft-data/mnt"),
+            ("my data", "'my data'"),
+            ("it's", "'it'\\''s'"),
+            ("$(x)", "'$(x)'"),
+            ("", "''"),
+        ];
+        for (word, text) in rows {
+            assert_eq!(quoted(word), text);
+        }
+    }
 }
