@@ -40,6 +40,10 @@ enum Command {
     },
 }
 
+/// Shards are megabytes that come and go: measured, this halves the CPU time of moving one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Forming answers on standard output; its log would only stand around the one line that says what went wrong.

