@@ -60,6 +60,8 @@ impl DownError {
 /// What was done.
 #[derive(Debug, Default, Serialize)]
 struct Done {
+    /// There was a cluster.
+    found: bool,
     unmounted: Vec<PathBuf>,
     stopped: Vec<ContainerName>,
     destroyed: bool,
@@ -82,6 +84,9 @@ pub(crate) fn run(path: &Path, options: &DownArguments, json: bool) -> Result<()
 fn summary(path: &Path, done: &Done) -> String {
     let dir = mounts::shown(path);
     let kept: Vec<_> = done.kept.iter().map(|path| mounts::shown(path)).collect();
+    if !done.found {
+        return format!("there is no cluster in {dir}: nothing to stop");
+    }
     match (done.destroyed, done.stopped.len() + done.unmounted.len()) {
         (true, _) if kept.is_empty() => format!("the cluster in {dir} is destroyed"),
         (true, _) => {
@@ -105,11 +110,11 @@ fn bring_down(path: &Path, options: &DownArguments) -> Result<Done, DownError> {
         }
         Err(_) => (None, true),
     };
+    let mut done = Done { found: is_cluster, ..Done::default() };
     if !is_cluster {
-        return Ok(Done::default());
+        return Ok(done);
     }
     let _turn = take_turn(&dir)?;
-    let mut done = Done::default();
     let lost = unmount_all(&dir, cluster.as_ref(), options, &progress, &mut done)?;
     stop_backend(&dir, cluster.as_ref(), options, &progress, &mut done)?;
     if let Some(lost) = lost {

@@ -54,13 +54,8 @@ pub(crate) enum FormError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// `weftd` said no.
-    #[error("no cluster was formed in {}: {reason}", dir.display())]
-    Refused {
-        /// Where.
-        dir: PathBuf,
-        /// One line.
-        reason: String,
-    },
+    #[error("no cluster was formed: {0}")]
+    Refused(String),
     /// `weftd` did not say what it formed.
     #[error("weftd did not say what it formed")]
     Answer(#[source] serde_json::Error),
@@ -77,7 +72,7 @@ impl FormError {
             Self::PortsEnd { .. } | Self::Port(_) => Some("choose other ports with --port-base".to_owned()),
             Self::Point(error) => error.next_step(),
             Self::Launch(error) => error.next_step(),
-            Self::Refused { .. } | Self::Answer(_) => None,
+            Self::Refused(_) | Self::Answer(_) => None,
         }
     }
 }
@@ -145,7 +140,7 @@ fn ask_weftd(spec: &FormSpec) -> Result<Formed, FormError> {
         let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
         let reason = lines().rev().find_map(launch::error_of).or_else(|| lines().next_back());
         let reason = reason.map_or_else(|| format!("weftd ended with {}", output.status), str::to_owned);
-        return Err(FormError::Refused { dir: spec.directory.clone(), reason });
+        return Err(FormError::Refused(reason));
     }
     serde_json::from_slice(&output.stdout).map_err(FormError::Answer)
 }
