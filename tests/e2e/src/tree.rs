@@ -47,7 +47,10 @@ fn toolchain() -> Option<PathBuf> {
     Some(PathBuf::from(outcome.stdout.trim())).filter(|path| outcome.code == 0 && path.is_dir())
 }
 
-/// Copies files of the toolchain until the bytes suffice: a tenth more than asked is never taken.
+/// Small files are what most of a documentation is made of: beyond the number asked for, none of these is taken.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// Copies files of the toolchain until files and bytes suffice: a tenth more bytes than asked are never taken.
 fn copy_part(from: &Path, to: &Path, size: TreeSize, have: &mut TreeSize) {
     let mut open = vec![from.to_owned()];
     while let Some(folder) = open.pop() {
@@ -58,13 +61,18 @@ fn copy_part(from: &Path, to: &Path, size: TreeSize, have: &mut TreeSize) {
             let Ok(meta) = entry.path().symlink_metadata() else { continue };
             if meta.is_dir() {
                 open.push(entry.path());
-            } else if meta.is_file() && have.bytes + meta.len() <= size.bytes + size.bytes / 10 {
+            } else if meta.is_file() && wanted(meta.len(), size, have) {
                 std::fs::copy(entry.path(), target.join(entry.file_name())).expect("copied");
                 have.files += 1;
                 have.bytes += meta.len();
             }
         }
     }
+}
+
+fn wanted(len: u64, size: TreeSize, have: &TreeSize) -> bool {
+    let enough_files = have.files >= size.files;
+    have.bytes + len <= size.bytes + size.bytes / 10 && !(enough_files && len < SMALL_BYTES)
 }
 
 /// Files from a seed: mostly small, as in a source tree, until count and bytes suffice.
