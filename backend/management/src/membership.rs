@@ -44,10 +44,13 @@ struct Counters {
     unreadable: u64,
 }
 
+/// Who speaks: a node, and of a frontend the container too, since the mounts of a host share one identity.
+type Speaker = (NodeId, String);
+
 /// Everyone who was heard of since management started.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Membership {
-    heard: BTreeMap<NodeId, Heard>,
+    heard: BTreeMap<Speaker, Heard>,
 }
 
 impl Membership {
@@ -63,20 +66,22 @@ impl Membership {
         heartbeat: Heartbeat,
     ) -> Result<(), HeartbeatRefusal> {
         check(map, (node, role), &heartbeat)?;
-        let earlier = self.heard.get(&node).map(|heard| heard.carried_over(&heartbeat)).unwrap_or_default();
         let mut last = heartbeat;
         cut_texts(&mut last);
+        let container = if role == Role::Frontend { last.container.clone() } else { String::new() };
+        let speaker = (node, container);
+        let earlier = self.heard.get(&speaker).map(|heard| heard.carried_over(&last)).unwrap_or_default();
         if let NodeReport::Frontend(report) = &mut last.report {
             earlier.add_to(report);
         }
-        self.heard.insert(node, Heard { at: now, role, last, earlier });
+        self.heard.insert(speaker, Heard { at: now, role, last, earlier });
         self.forget_frontends(FRONTENDS_MAX);
         Ok(())
     }
 
-    /// What is known of a node; `None` when it was never heard of.
+    /// What is known of a node that is no frontend; `None` when it was never heard of.
     pub(crate) fn of(&self, node: NodeId) -> Option<&Heard> {
-        self.heard.get(&node)
+        self.heard.get(&(node, String::new()))
     }
 
     /// The frontends that were heard of, gone ones too.
@@ -84,7 +89,7 @@ impl Membership {
         self.heard
             .iter()
             .filter(|(_, heard)| heard.role == Role::Frontend)
-            .map(|(node, heard)| (*node, heard))
+            .map(|((node, _), heard)| (*node, heard))
     }
 
     /// The drives whose state in the map is no longer true, with the true one.
@@ -124,8 +129,9 @@ impl Membership {
             return;
         }
         while self.frontends().count() > max {
-            let oldest = self.frontends().min_by_key(|(_, heard)| heard.at).map(|(node, _)| node);
-            oldest.and_then(|node| self.heard.remove(&node));
+            let frontends = self.heard.iter().filter(|(_, heard)| heard.role == Role::Frontend);
+            let oldest = frontends.min_by_key(|(_, heard)| heard.at).map(|(speaker, _)| speaker.clone());
+            oldest.and_then(|speaker| self.heard.remove(&speaker));
         }
     }
 }

@@ -46,8 +46,9 @@ fn of_compute(node: NodeId) -> Heartbeat {
     heartbeat(node, 1, NodeReport::Compute(report))
 }
 
-fn counters(membership: &Membership, node: NodeId) -> (u64, u64) {
-    match &membership.of(node).expect("heard").last.report {
+fn counters(membership: &Membership, container: &str) -> (u64, u64) {
+    let mut frontends = membership.frontends().map(|(_, heard)| &heard.last);
+    match &frontends.find(|last| last.container == container).expect("heard").report {
         NodeReport::Frontend(report) => (report.reconstructions, report.damaged),
         other => panic!("{other:?}"),
     }
@@ -135,8 +136,9 @@ fn counters_outlast_the_process_that_counted() {
     let mut membership = Membership::default();
     let mut hear = |at, pid, count| {
         let heartbeat = of_frontend(node, pid, count);
+        let container = heartbeat.container.clone();
         membership.hear(seconds(at), &map, (node, Role::Frontend), heartbeat).expect("counted");
-        counters(&membership, node)
+        counters(&membership, &container)
     };
     assert_eq!(hear(1, 10, 5), (5, 10));
     assert_eq!(hear(2, 10, 7), (7, 14), "one process is not counted twice");
@@ -144,6 +146,21 @@ fn counters_outlast_the_process_that_counted() {
     assert_eq!(hear(4, 11, 2), (9, 18));
     assert_eq!(hear(5, 12, 1), (10, 20));
     assert_eq!(membership.frontends().count(), 1);
+}
+
+#[test]
+fn two_mounts_of_one_identity_are_counted_apart() {
+    let map = fixture::map();
+    let node = NodeId::from_bytes([0x55; 16]);
+    let mut membership = Membership::default();
+    for at in 1..6 {
+        for (pid, container) in [(10, "frontend0"), (11, "frontend1")] {
+            let mut heartbeat = of_frontend(node, pid, 3);
+            heartbeat.container = container.to_owned();
+            membership.hear(seconds(at), &map, (node, Role::Frontend), heartbeat).expect("counted");
+        }
+    }
+    assert_eq!((counters(&membership, "frontend0"), counters(&membership, "frontend1")), ((3, 6), (3, 6)));
 }
 
 #[test]
@@ -174,7 +191,7 @@ fn long_texts_are_cut_between_characters() {
     }
     let mut membership = Membership::default();
     membership.hear(seconds(1), &map, (node, Role::Frontend), heartbeat).expect("counted");
-    let last = &membership.of(node).expect("heard").last;
+    let last = &membership.frontends().next().expect("heard").1.last;
     assert_eq!(last.container, "é".repeat(128));
     let NodeReport::Frontend(report) = &last.report else { panic!("{last:?}") };
     assert_eq!(report.mount.len(), 255, "no character is cut through");
