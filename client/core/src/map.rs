@@ -11,8 +11,10 @@ use weft_wire::meta::MapEntry;
 
 use crate::ranges::Ranges;
 
-/// A file with more entries in memory is forgotten and paged in again.
+/// Of a file with more entries in memory only those near the last ones are kept, and others are paged in again.
 const ENTRIES_MAX: usize = 1 << 16;
+/// How far in front of an entry others are near: a read that is being prepared needs its whole range.
+const NEAR: u64 = 16 << 20;
 
 /// What stands behind a run of file bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +97,7 @@ impl ExtentMap {
         if version != self.version() {
             return true;
         }
-        self.make_room();
+        self.make_room(asked.start..until);
         self.remove(asked.start..until);
         for entry in entries {
             self.remove(entry.offset.get()..end_of(&entry));
@@ -109,8 +111,8 @@ impl ExtentMap {
     /// A commit was answered: the entry replaces whatever was there.
     pub(crate) fn place(&mut self, entry: MapEntry) {
         self.version += 1;
-        self.make_room();
         let range = entry.offset.get()..end_of(&entry);
+        self.make_room(range.clone());
         self.remove(range.clone());
         self.known.insert(range);
         self.entries.insert(entry.offset.get(), entry);
@@ -130,10 +132,12 @@ impl ExtentMap {
         self.known.remove(range);
     }
 
-    fn make_room(&mut self) {
+    fn make_room(&mut self, at: Range<u64>) {
         if self.entries.len() >= ENTRIES_MAX {
-            self.entries.clear();
-            self.known = Ranges::default();
+            for far in [0..at.start.saturating_sub(NEAR), at.end..u64::MAX] {
+                self.remove(far.clone());
+                self.known.remove(far);
+            }
         }
     }
 

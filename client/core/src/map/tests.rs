@@ -112,3 +112,26 @@ fn a_page_that_is_no_answer_is_refused() {
     assert!(!map.page(version, 0..10, vec![entry(5, 5, 1), entry(7, 5, 2)], true), "overlapping");
     assert!(!map.page(version, 50..60, vec![entry(5, 5, 1)], true), "before what was asked for");
 }
+
+#[test]
+fn a_range_of_very_many_entries_can_be_known_as_a_whole() {
+    let mut map = ExtentMap::default();
+    let (entries, page) = (ENTRIES_MAX as u64 + 5_000, 512);
+    let range = 0..entries;
+    // Far away, and in the way.
+    map.place(entry(NEAR * 40, 1, 1));
+    let mut asked = 0;
+    while let Err(gap) = map.segments(range.clone()) {
+        let until = (gap.start + page).min(entries);
+        let found = (gap.start..until).map(|offset| entry(offset, 1, offset)).collect();
+        assert!(map.page(map.version(), gap.start..entries, found, until == entries));
+        asked += 1;
+        assert!(asked <= entries / page + 1, "pages are not asked for again and again");
+    }
+    assert_eq!(map.segments(range).expect("known").len() as u64, entries);
+    assert!(map.segments(NEAR * 40..NEAR * 40 + 1).is_err(), "what is far away made room");
+    for offset in 0..100 {
+        map.place(entry(NEAR * 2 + offset * NEAR, 1, 1));
+    }
+    assert!(map.entries.len() < 1_000);
+}
