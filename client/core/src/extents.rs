@@ -47,6 +47,24 @@ impl Kept {
     }
 }
 
+/// One who waits for an extent, answered or given up. The last one to leave takes the cell away.
+struct Waiting<'a> {
+    cache: &'a ExtentCache,
+    extent: ExtentId,
+    cell: Option<Cell>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut fetching = self.cache.fetching();
+        // Let go under the lock: else of two that leave at once, each would count the other.
+        self.cell = None;
+        if fetching.get(&self.extent).is_some_and(|cell| Arc::strong_count(cell) == 1) {
+            fetching.remove(&self.extent);
+        }
+    }
+}
+
 impl ExtentCache {
     /// Holds at most `bytes`.
     pub(crate) fn new(bytes: u64) -> Self {
@@ -67,16 +85,13 @@ impl ExtentCache {
             return Ok(bytes);
         }
         let cell = Arc::clone(self.fetching().entry(extent).or_default());
+        let waiting = Waiting { cache: self, extent, cell: Some(cell) };
+        let cell = waiting.cell.as_deref().expect("it is held until the value is dropped");
         let fetched = cell.get_or_try_init(|| fetch).await.cloned();
         if let Ok(bytes) = &fetched {
             self.lock().insert(extent, bytes.clone());
         }
-        // The last one to leave takes the cell away: this value and the table's.
-        let mut fetching = self.fetching();
-        if fetching.get(&extent).is_some_and(|kept| Arc::ptr_eq(kept, &cell)) && Arc::strong_count(&cell) == 2
-        {
-            fetching.remove(&extent);
-        }
+        drop(waiting);
         fetched
     }
 
@@ -136,6 +151,21 @@ mod tests {
         assert_eq!((a, b), (Ok(Bytes::from_static(b"x")), Ok(Bytes::from_static(b"x"))));
         assert!(!second.load(Ordering::Relaxed));
         assert!(cache.fetching().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_is_given_up_leaves_nothing_behind() {
+        let cache = ExtentCache::new(100);
+        let mut given_up = Box::pin(cache.get_or_fetch(id(1), core::future::pending::<Result<Bytes, ()>>()));
+        assert!(is_pending_now(given_up.as_mut()).await);
+        assert!(cache.is_coming(id(1)));
+        drop(given_up);
+        assert!(!cache.is_coming(id(1)));
+    }
+
+    /// Whether a future has nothing to say yet.
+    async fn is_pending_now<F: Future>(mut future: core::pin::Pin<&mut F>) -> bool {
+        core::future::poll_fn(|cx| core::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
     }
 
     #[tokio::test]
