@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use weft_keys::{DataKey, ExtentSealer};
 use weft_layout::{Codec, Column, Form, Geometry, Run};
-use weft_types::{FilesystemId, ShardIndex};
+use weft_types::{DriveId, FilesystemId, ShardIndex};
 use weft_wire::drive::{GetRefusal, GetShard, ShardKey};
 use weft_wire::meta::MapEntry;
 
@@ -22,6 +22,9 @@ use crate::seal::{open_run, span};
 
 /// The longest that one drive is waited for.
 const GET_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two questions to a drive that has too much to do.
+const BUSY_PAUSE_MIN: Duration = Duration::from_millis(5);
+const BUSY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Ways to leave shards out that are tried when one of them must be damaged; 4+2 has 15.
 const COMBINATIONS_MAX: usize = 1000;
 
@@ -113,7 +116,7 @@ impl Fetcher {
         let mut error = ShardError::OutOfReach;
         for drive in view.holders(entry.group, slot) {
             let asked = Instant::now();
-            match self.backend.get(drive, call, GET_DEADLINE).await {
+            match self.ask(drive, call).await {
                 Ok(bytes) if bytes.len() == column.len() as usize => {
                     self.cluster.trust(drive);
                     self.cluster.latency.record(column.len(), asked.elapsed());
@@ -123,7 +126,6 @@ impl Fetcher {
                 Ok(_) | Err(Failure::Refused(GetRefusal::Damaged | GetRefusal::OutOfRange)) => {
                     return (shard, Err(ShardError::Damaged));
                 }
-                Err(Failure::Busy) => {}
                 Err(failure) => {
                     tracing::debug!(%drive, extent = %entry.extent, ?failure, "a shard was not read");
                     self.cluster.suspect(drive);
@@ -131,6 +133,21 @@ impl Fetcher {
             }
         }
         (shard, Err(error))
+    }
+
+    /// Asks one drive; again while it has too much to do, which says nothing about the shard.
+    async fn ask(&self, drive: DriveId, call: GetShard) -> Result<Bytes, Failure<GetRefusal>> {
+        let until = Instant::now() + GET_DEADLINE;
+        let mut pause = BUSY_PAUSE_MIN;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.backend.get(drive, call, left).await {
+                Err(Failure::Busy) if pause < left => sleep(pause).await,
+                Err(Failure::Busy) => return Err(Failure::TimedOut),
+                answer => return answer,
+            }
+            pause = (pause * 2).min(BUSY_PAUSE_MAX);
+        }
     }
 }
 

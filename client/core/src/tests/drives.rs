@@ -28,6 +28,10 @@ pub(super) enum Fault {
     BreaksOff(u32),
     /// It has lost everything.
     Blank,
+    /// It has too much to do for so many reads.
+    Busy(u32),
+    /// It has room for so many shards.
+    RoomFor(u32),
 }
 
 #[derive(Debug)]
@@ -62,6 +66,9 @@ impl Drive {
             Some((_, stored)) if *stored == bytes => Ok(true),
             Some(_) => Err(PutRefusal::Conflict),
             None => {
+                if let Fault::RoomFor(left) = &mut self.fault {
+                    *left = left.checked_sub(1).ok_or(PutRefusal::NoSpace)?;
+                }
                 self.shards.insert(header.key, (header, bytes));
                 Ok(false)
             }

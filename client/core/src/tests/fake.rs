@@ -229,6 +229,10 @@ impl Backend for Fake {
         match fault {
             Fault::Dead => return ready(Err(Failure::Unreachable)),
             Fault::Hanging => return silence(deadline),
+            Fault::Busy(left @ 1..) => {
+                drive.fault = Fault::Busy(left - 1);
+                return ready(Err(Failure::Busy));
+            }
             _ => {}
         }
         let read = drive.get(&call).map_err(Failure::Refused);

@@ -178,3 +178,17 @@ async fn shards_are_found_where_the_group_was_before() {
     let core = mount(&fake);
     assert!(get_file(&core, inode, 1 << 17).await.expect("reads") == bytes);
 }
+
+#[tokio::test(start_paused = true)]
+async fn drives_that_have_too_much_to_do_are_asked_again() {
+    let (fake, files) = written().await;
+    let core = mount(&fake);
+    fake.fault_all(Fault::Busy(3));
+    compare(&core, &files, 1 << 17).await;
+    assert_eq!(core.counts().unreadable, 0);
+    // Also when there is nobody else to turn to.
+    fake.fault(0, Fault::Dead);
+    fake.fault(1, Fault::Dead);
+    (2..6).for_each(|number| fake.fault(number, Fault::Busy(3)));
+    compare(&mount(&fake), &files, 1 << 17).await;
+}
