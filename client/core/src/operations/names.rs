@@ -292,7 +292,7 @@ impl Core {
         if let Some(other) = other {
             self.commit_inode(other).await?;
         }
-        let _change = self.names.change([from.0, to.0, moved]);
+        let _change = self.names.change([from.0, to.0, moved].into_iter().chain(other));
         // Of two names of one inode both stay.
         let distinct = self.names.entry(to.0, &to.1).is_some_and(|target| target != Some(moved));
         self.names.forget_entry(from.0, from.1.clone());
