@@ -117,8 +117,10 @@ impl Core {
             self.names.forget_xattrs(*inode);
         }
         // A session that ends reaps by itself.
-        if let Err(error) = self.session.meta(Caller::default(), MetaOp::Reap { inodes }).await {
+        let op = MetaOp::Reap { inodes: inodes.clone() };
+        if let Err(error) = self.session.meta(Caller::default(), op).await {
             tracing::debug!(%error, "unlinked files were not reaped");
+            inodes.into_iter().for_each(|inode| self.references.orphaned(inode));
         }
     }
 
@@ -126,7 +128,7 @@ impl Core {
     pub(crate) async fn poll_space(&self) -> Result<Space, FsError> {
         match self.session.meta(Caller::default(), MetaOp::GetSpace).await? {
             MetaReply::Space(space) => {
-                self.free.store(space.free.get(), Ordering::Relaxed);
+                self.room.learn(space.free.get());
                 Ok(space)
             }
             _ => Err(FsError::Protocol),

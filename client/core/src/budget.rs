@@ -1,6 +1,7 @@
 //! Bounded memory: bytes that are held until they are given back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weft_layout::MAX_EXTENT_BYTES;
@@ -39,13 +40,14 @@ impl Memory {
 pub(crate) struct Budget {
     bytes: u64,
     free: Arc<Semaphore>,
+    returned: AtomicU64,
 }
 
 impl Budget {
     /// At most 2 GiB of it are used at once by one holder; the semaphore counts in bytes.
     fn new(bytes: u64) -> Self {
         let permits = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { bytes, free: Arc::new(Semaphore::new(permits)) }
+        Self { bytes, free: Arc::new(Semaphore::new(permits)), returned: AtomicU64::new(0) }
     }
 
     /// Bytes held now.
@@ -67,7 +69,13 @@ impl Budget {
 
     /// Gives back what was taken.
     pub(crate) fn give_back(&self, bytes: u64) {
+        self.returned.fetch_add(bytes, Ordering::Relaxed);
         self.free.add_permits(usize::try_from(bytes).unwrap_or(0));
+    }
+
+    /// Bytes given back so far: whether anything moves.
+    pub(crate) fn returned(&self) -> u64 {
+        self.returned.load(Ordering::Relaxed)
     }
 
     /// Holds bytes until the value is dropped; waits for them. More than the whole budget is cut to it.

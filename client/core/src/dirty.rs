@@ -4,7 +4,7 @@
 //! back when it could not be. What is written meanwhile lies above it.
 
 use core::ops::Range;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use weft_layout::MAX_EXTENT_BYTES;
@@ -137,8 +137,8 @@ impl DirtyRuns {
         missing
     }
 
-    /// Drops everything from `size` on. Returns how many dirty bytes went; those on their way are given back with
-    /// their flight.
+    /// Drops everything from `size` on. Returns how many dirty bytes went; those on their way are given back when
+    /// something of their flight arrives, or comes back.
     pub(crate) fn truncate(&mut self, size: u64) -> u64 {
         let beyond = self.runs.split_off(&size);
         let mut gone: u64 = beyond.values().map(|run| run.len() as u64).sum();
@@ -187,10 +187,12 @@ impl DirtyRuns {
         self.flight.clone()
     }
 
-    /// The flight has arrived: its bytes are the committed ones. Returns how many it held.
-    pub(crate) fn land(&mut self) -> u64 {
-        self.flight.clear();
-        core::mem::take(&mut self.in_flight)
+    /// The pieces at these offsets have arrived: their bytes are the committed ones. Returns how many they were.
+    pub(crate) fn arrive(&mut self, offsets: impl Iterator<Item = u64>) -> u64 {
+        let offsets: HashSet<u64> = offsets.collect();
+        self.flight.retain(|piece| !offsets.contains(&piece.offset));
+        let left = self.flight.iter().map(|piece| piece.data.len() as u64).sum();
+        core::mem::replace(&mut self.in_flight, left) - left
     }
 
     /// The flight came to nothing: its bytes are dirty again where nothing newer is. Returns how many were not.

@@ -34,6 +34,7 @@ mod readahead;
 mod recent;
 mod references;
 mod remote;
+mod room;
 mod seal;
 mod session;
 mod write_back;

@@ -23,6 +23,7 @@ use crate::file::{Files, Pinned};
 use crate::handle::Handles;
 use crate::names::Names;
 use crate::references::References;
+use crate::room::Room;
 use crate::session::Session;
 use crate::{Counts, FsError, Unwritten, background};
 
@@ -71,8 +72,7 @@ pub struct Core {
     pub(crate) labels: Labels,
     /// The number of the next extent.
     pub(crate) next_extent: AtomicU64,
-    /// Room of the filesystem when it was last asked for, in bytes.
-    pub(crate) free: AtomicU64,
+    pub(crate) room: Room,
     /// Drives had no room for what is dirty.
     pub(crate) full: AtomicBool,
     lost: Mutex<Option<Unwritten>>,
@@ -115,7 +115,7 @@ impl Core {
             counters,
             labels,
             next_extent: AtomicU64::new(1),
-            free: AtomicU64::new(0),
+            room: Room::default(),
             full: AtomicBool::new(false),
             lost: Mutex::default(),
             _thread: thread,
@@ -193,6 +193,7 @@ impl Core {
         let deadline = Instant::now() + patience;
         let files = self.files.pinned();
         self.handles.close_all();
+        self.kick_all();
         for file in &files {
             // A file that fails is tried again until the time is up.
             loop {

@@ -21,6 +21,8 @@ use crate::{Core, FsError};
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(4);
 /// The longest that an fsync waits.
 const FSYNC_MAX: Duration = Duration::from_secs(60);
+/// Extents of a file that are stored at once.
+const PUTS_MAX: usize = 32;
 /// Extents of one flight.
 const PIECES_MAX: usize = 1024;
 /// Extents of one commit.
@@ -101,26 +103,34 @@ impl Core {
     async fn write_back(self: &Arc<Self>, file: &Pinned) {
         let mut pause = PAUSE_MIN;
         loop {
-            match self.fly(file).await {
+            let flown = self.fly(file).await;
+            // Also when there was nothing to do: what was waited for may have been cut off.
+            file.progress.send_modify(|count| *count += 1);
+            match flown {
                 Flown::Nothing => return,
-                Flown::Landed => pause = PAUSE_MIN,
-                Flown::Again => sleep(PAUSE_MIN).await,
+                Flown::Landed => {
+                    pause = PAUSE_MIN;
+                    continue;
+                }
+                Flown::Again => {}
                 Flown::Failed(error) => {
                     tracing::warn!(inode = %file.inode, %error, "bytes were not written, and are kept");
                     if self.session.has_ended() || error == FsError::Refused(MetaError::NotFound) {
-                        self.drop_dirty(file, error);
+                        let held = self.drop_dirty(file, error);
+                        if held > 0 {
+                            self.lose(held, error);
+                        }
                         return;
                     }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
-            file.progress.send_modify(|count| *count += 1);
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    /// Nobody will ever take these bytes.
-    fn drop_dirty(&self, file: &Pinned, error: FsError) {
+    /// Nobody will ever take these bytes. Returns how many there were.
+    fn drop_dirty(&self, file: &Pinned, error: FsError) -> u64 {
         let mut state = file.lock();
         let held = state.dirty.held();
         state.dirty = crate::dirty::DirtyRuns::default();
@@ -130,26 +140,22 @@ impl Core {
         state.failure = Some(error);
         drop(state);
         self.memory.dirty.give_back(held);
-        if held > 0 {
-            self.lose(held, error);
-        }
         file.progress.send_modify(|count| *count += 1);
+        held
     }
 
     /// One flight. The file's length cannot change meanwhile.
     async fn fly(self: &Arc<Self>, file: &Pinned) -> Flown {
         let order = file.order.lock().await;
         if self.is_abandoned(file) {
+            // Nobody misses them.
             self.drop_dirty(file, FsError::Refused(MetaError::NotFound));
             return Flown::Nothing;
         }
-        let Some((pieces, complete)) = depart(file) else { return Flown::Nothing };
-        let committed = async {
-            let (id, key) = self.writing_key(file).await?;
-            let extents = self.put_all(pieces, id, &key).await?;
-            self.commit(file, extents).await
-        };
-        let flown = match committed.await {
+        // Drives that had no room are asked with one extent: those that have some would keep the shards of many.
+        let most = if self.full.load(Ordering::Relaxed) { 1 } else { PIECES_MAX };
+        let Some((pieces, complete)) = depart(file, most) else { return Flown::Nothing };
+        let flown = match self.send(file, pieces).await {
             Ok(()) => self.landed(file, complete),
             Err(error) => self.came_back(file, error),
         };
@@ -160,11 +166,19 @@ impl Core {
         flown
     }
 
+    /// Stores pieces and commits them. Also when some cannot be stored the others are committed: else a flight that
+    /// is larger than the room would fill it, each time anew, with what no map ever refers to.
+    async fn send(self: &Arc<Self>, file: &Pinned, pieces: Vec<Piece>) -> Result<(), FsError> {
+        let (id, key) = self.writing_key(file).await?;
+        let (extents, stored) = self.put_all(pieces, id, &key).await;
+        self.commit(file, &extents).await?;
+        stored
+    }
+
     /// What was on its way is committed.
     fn landed(&self, file: &Pinned, complete: bool) -> Flown {
         let mut state = file.lock();
         self.full.store(false, Ordering::Relaxed);
-        self.memory.dirty.give_back(state.dirty.land());
         state.flight_modified = None;
         if complete {
             state.landed = state.departed;
@@ -218,37 +232,37 @@ impl Core {
         }
     }
 
-    /// Seals and stores all pieces, several at a time; in the order of the file when answered.
+    /// Seals and stores pieces, several at a time, until one fails. Answers those that are stored, in the order of
+    /// the file, and why not all are.
     async fn put_all(
         self: &Arc<Self>,
         pieces: Vec<Piece>,
         id: DataKeyId,
         key: &Arc<DataKey>,
-    ) -> Result<Vec<NewExtent>, FsError> {
+    ) -> (Vec<NewExtent>, Result<(), FsError>) {
         let mut puts = JoinSet::new();
-        let mut extents = BTreeMap::new();
+        let (mut extents, mut stored) = (BTreeMap::new(), Ok(()));
         let mut pieces = pieces.into_iter();
         loop {
             // The budget for sealed shards bounds the memory; this bounds the tasks that wait for it.
-            while puts.len() < 32 {
+            while stored.is_ok() && puts.len() < PUTS_MAX {
                 let Some(piece) = pieces.next() else { break };
                 let (core, key) = (Arc::clone(self), Arc::clone(key));
                 puts.spawn(async move { core.put_extent(piece, id, &key).await });
             }
             match puts.join_next().await {
-                None => return Ok(extents.into_values().collect()),
-                Some(put) => {
-                    let extent = put.map_err(|_| FsError::SessionEnded)??;
-                    extents.insert(extent.offset, extent);
-                }
+                None => return (extents.into_values().collect(), stored),
+                Some(Ok(Ok(extent))) => drop(extents.insert(extent.offset, extent)),
+                Some(Ok(Err(error))) => stored = Err(error),
+                Some(Err(_)) => stored = Err(FsError::SessionEnded),
             }
         }
     }
 
     /// Puts stored extents into the file's map, here and at the owner.
-    async fn commit(&self, file: &Pinned, extents: Vec<NewExtent>) -> Result<(), FsError> {
+    async fn commit(&self, file: &Pinned, extents: &[NewExtent]) -> Result<(), FsError> {
         let mut size = COMMIT_MAX;
-        let mut rest = &extents[..];
+        let mut rest = extents;
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(rest.len().min(size));
             match self.commit_batch(file, batch, later.is_empty()).await {
@@ -277,20 +291,23 @@ impl Core {
         for extent in batch {
             state.map.place(entry_of(extent));
         }
+        let arrived = state.dirty.arrive(batch.iter().map(|extent| extent.offset.get()));
         if last && state.dirty.dirty() == 0 {
             state.since = None;
         }
+        drop(state);
+        self.room.take(arrived);
+        self.memory.dirty.give_back(arrived);
         Ok(())
     }
 }
 
-/// Takes what is to be written; `None` ends the write-back. Whether it is everything is told too.
-fn depart(file: &Pinned) -> Option<(Vec<Piece>, bool)> {
+/// Takes what is to be written, at most so many pieces; `None` ends the write-back. Whether it is everything is told
+/// too.
+fn depart(file: &Pinned, most: usize) -> Option<(Vec<Piece>, bool)> {
     let mut state = file.lock();
-    let pieces = match state.wanted.take() {
-        Some(what) => state.dirty.take(what, PIECES_MAX),
-        None => Vec::new(),
-    };
+    let what = state.wanted.take();
+    let pieces = what.map(|what| state.dirty.take(what, most)).unwrap_or_default();
     if pieces.is_empty() {
         state.flushing = false;
         return None;
@@ -300,8 +317,8 @@ fn depart(file: &Pinned) -> Option<(Vec<Piece>, bool)> {
     if complete {
         state.departed += 1;
         state.since = None;
-    } else if state.dirty.has_full_run() || pieces.len() == PIECES_MAX {
-        state.wanted = Some(Take::All);
+    } else if pieces.len() == most {
+        state.wanted = what;
     }
     Some((pieces, complete))
 }

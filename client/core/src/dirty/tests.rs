@@ -15,6 +15,7 @@ enum Step {
     Write { offset: usize, data: Vec<u8> },
     Truncate(usize),
     Take(usize),
+    Arrive,
     Land,
     Restore,
 }
@@ -25,6 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => write.prop_map(|(offset, data)| Step::Write { offset, data }),
         1 => (0..SPACE).prop_map(Step::Truncate),
         2 => (1..6_usize).prop_map(Step::Take),
+        1 => Just(Step::Arrive),
         1 => Just(Step::Land),
         1 => Just(Step::Restore),
     ]
@@ -40,7 +42,7 @@ impl Model {
     }
 }
 
-fn apply(step: &Step, runs: &mut DirtyRuns, model: &mut Model, airborne: &mut bool) {
+fn apply(step: &Step, runs: &mut DirtyRuns, model: &mut Model, airborne: &mut Option<Vec<u64>>) {
     match step {
         Step::Write { offset, data } => {
             let before = count(&model.dirty);
@@ -57,9 +59,10 @@ fn apply(step: &Step, runs: &mut DirtyRuns, model: &mut Model, airborne: &mut bo
             model.flight[*size..].fill(None);
             assert_eq!(runs.truncate(*size as u64), gone);
         }
-        Step::Take(most) if !*airborne => {
-            *airborne = true;
-            for piece in runs.take(Take::All, *most) {
+        Step::Take(most) if airborne.is_none() => {
+            let pieces = runs.take(Take::All, *most);
+            *airborne = Some(pieces.iter().map(|piece| piece.offset).collect());
+            for piece in pieces {
                 let range = index(&(piece.offset..piece.end()), 0);
                 for (at, byte) in range.zip(&piece.data) {
                     assert_eq!(model.dirty[at].take(), Some(*byte));
@@ -67,13 +70,23 @@ fn apply(step: &Step, runs: &mut DirtyRuns, model: &mut Model, airborne: &mut bo
                 }
             }
         }
-        Step::Land if *airborne => {
-            *airborne = false;
-            model.flight.fill(None);
-            runs.land();
+        Step::Arrive if airborne.as_ref().is_some_and(|pieces| !pieces.is_empty()) => {
+            let pieces = airborne.as_mut().expect("a flight");
+            let offset = pieces.remove(pieces.len() / 2);
+            let next = pieces.iter().copied().filter(|other| *other > offset).min();
+            let held = runs.held();
+            let arrived = runs.arrive(core::iter::once(offset));
+            assert_eq!(runs.held(), held - arrived);
+            model.flight[offset as usize..next.map_or(SPACE, |next| next as usize)].fill(None);
         }
-        Step::Restore if *airborne => {
-            *airborne = false;
+        Step::Land if airborne.is_some() => {
+            let pieces = airborne.take().expect("a flight");
+            model.flight.fill(None);
+            runs.arrive(pieces.into_iter());
+            assert_eq!(runs.held(), runs.dirty());
+        }
+        Step::Restore if airborne.is_some() => {
+            *airborne = None;
             model.dirty = model.top();
             model.flight.fill(None);
             runs.restore();
@@ -91,7 +104,7 @@ proptest! {
     ) {
         let mut runs = DirtyRuns::default();
         let mut model = Model { dirty: vec![None; SPACE], flight: vec![None; SPACE] };
-        let mut airborne = false;
+        let mut airborne = None;
         for step in &steps {
             apply(step, &mut runs, &mut model, &mut airborne);
             prop_assert_eq!(runs.dirty(), count(&model.dirty));
@@ -122,7 +135,8 @@ fn a_stream_becomes_extents_of_full_length() {
     let shape: Vec<_> = pieces.iter().map(|piece| (piece.offset, piece.data.len())).collect();
     assert_eq!(shape, [(0, RUN_BYTES_MAX), (4 << 20, RUN_BYTES_MAX)]);
     assert_eq!((runs.dirty(), runs.held()), (1 << 20, 9 << 20));
-    assert_eq!(runs.land(), 8 << 20);
+    assert_eq!(runs.arrive([4 << 20].into_iter()), 4 << 20);
+    assert_eq!(runs.arrive([0].into_iter()), 4 << 20);
     assert!(!runs.has_full_run() && !runs.is_clean());
 }
 

@@ -112,14 +112,17 @@ impl Core {
         Ok(self.present(attributes))
     }
 
-    /// Room of the filesystem, net of parity, of spare, and of what is not committed yet.
+    /// Room of the filesystem, net of parity, of spare, of what is not committed yet, and of what was committed so
+    /// lately that the drives' accounts may lack it.
     ///
     /// # Errors
     /// Any of [`FsError`] when the owner cannot be asked.
     pub async fn space(self: &Arc<Self>) -> Result<Space, FsError> {
         self.session.serving().await?;
         let mut space = self.poll_space().await?;
-        space.free = space.free.saturating_sub(ByteCount::new(self.memory.dirty.held()));
+        // Dirty first: what is committed meanwhile is counted twice rather than not at all.
+        let pending = self.memory.dirty.held().saturating_add(self.room.uncounted());
+        space.free = space.free.saturating_sub(ByteCount::new(pending));
         Ok(space)
     }
 }

@@ -1,10 +1,12 @@
 //! Writes: into memory, as long as there is room for them.
 
+use core::pin::pin;
+use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use weft_types::Timestamp;
 
 use crate::budget::WRITE_BYTES_MAX;
@@ -14,6 +16,8 @@ use crate::{Core, FsError, HandleId};
 
 /// A file with so many dirty bytes is written back whether or not they form whole extents.
 const SCATTERED_MAX: u64 = 32 << 20;
+/// A write gives up when nothing at all was committed for so long.
+const STALLED_MAX: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Writes into memory when there is room in it, and the handle is not `sync`. As [`write`](Self::write).
@@ -39,8 +43,9 @@ impl Core {
     /// Of a `sync` handle, committed when answered.
     ///
     /// # Errors
-    /// [`FsError::BadHandle`], [`FsError::FileTooLarge`], [`FsError::NoSpace`]; of a `sync` handle what
-    /// [`fsync`](Self::fsync) says.
+    /// [`FsError::BadHandle`], [`FsError::FileTooLarge`], [`FsError::NoSpace`]; [`FsError::TimedOut`] when there is
+    /// too much unwritten and for a minute nothing was committed; of a `sync` handle what [`fsync`](Self::fsync)
+    /// says.
     pub async fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Result<u32, FsError> {
         let open = self.writable(handle, offset, data)?;
         self.session.serving().await?;
@@ -72,8 +77,7 @@ impl Core {
 
     /// Whether the filesystem has room for what is dirty and this.
     fn has_room(&self, len: u32) -> bool {
-        let needed = self.memory.dirty.held() + u64::from(len);
-        !self.full.load(Ordering::Relaxed) && self.free.load(Ordering::Relaxed) >= needed
+        !self.full.load(Ordering::Relaxed) && self.room.has(self.memory.dirty.held() + u64::from(len))
     }
 
     /// Takes memory for a write, once the filesystem has room for it.
@@ -88,9 +92,17 @@ impl Core {
             return Ok(());
         }
         self.kick_all();
-        tokio::select! {
-            () = self.memory.dirty.take(len) => Ok(()),
-            () = self.session.ended() => Err(FsError::SessionEnded),
+        let dirty = &self.memory.dirty;
+        let mut taken = pin!(dirty.take(len));
+        loop {
+            let returned = dirty.returned();
+            tokio::select! {
+                () = &mut taken => return Ok(()),
+                () = self.session.ended() => return Err(FsError::SessionEnded),
+                () = sleep(STALLED_MAX) => if dirty.returned() == returned {
+                    return Err(FsError::TimedOut);
+                },
+            }
         }
     }
 

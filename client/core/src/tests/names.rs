@@ -139,3 +139,34 @@ async fn links_and_attributes_are_what_was_set() {
     core.remove_xattr(caller(), file.inode, b"user.a").await.expect("removes");
     assert_eq!(core.get_xattr(file.inode, b"user.a").await, Err(MetaError::NoAttribute.into()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_unlinked_file_goes_also_when_the_owner_was_away_at_that_moment() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.unlink(caller(), ROOT, name("a")).await.expect("unlinks");
+    core.forget(attributes.inode, 1);
+    fake.state().owner_silent = true;
+    tokio::time::sleep(fake::LEASE + core::time::Duration::from_secs(1)).await;
+    core.release(handle);
+    tokio::time::sleep(core::time::Duration::from_secs(40)).await;
+    fake.state().owner_silent = false;
+    tokio::time::sleep(core::time::Duration::from_secs(40)).await;
+    assert_eq!(core.attributes(attributes.inode).await, Err(NOT_FOUND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_from_before_an_exchange_are_not_remembered_after_it() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    create(&core, "a").await;
+    let (b, _) = create(&core, "b").await;
+    // An answer that was under way while the names changed places.
+    let ticket = core.names.ticket(b.inode);
+    let (from, to) = ((ROOT, name("a")), (ROOT, name("b")));
+    core.rename(caller(), from, to, RenameMode::Exchange).await.expect("exchanges");
+    core.names.remember_attributes(ticket, &b);
+    let now = core.attributes(b.inode).await.expect("known");
+    assert!(now.changed > b.changed && now.change > b.change);
+}

@@ -245,3 +245,112 @@ async fn unmounting_writes_everything_or_says_what_is_lost() {
     let lost = core.unmount(Duration::from_secs(3)).await.expect_err("drives are full");
     assert_eq!(lost, Unwritten { files: 1, bytes: 7, cause: Some(FsError::NoSpace) });
 }
+
+#[tokio::test(start_paused = true)]
+async fn fsync_of_bytes_that_are_cut_off_meanwhile_has_nothing_to_wait_for() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.write(handle, 0, &pattern(100_000, 1)).await.expect("writes");
+    // The truncation is first in line: what fsync wants to send is gone when its turn comes.
+    let changes = AttributeChanges { size: Some(0), ..AttributeChanges::default() };
+    let truncate = core.set_attributes(caller(), attributes.inode, changes);
+    fake.state().lost_requests = 3;
+    let fsync = async {
+        tokio::task::yield_now().await;
+        core.fsync(handle).await
+    };
+    let begun = Instant::now();
+    let (truncated, synced) = tokio::join!(truncate, fsync);
+    assert_eq!(truncated.expect("truncates").size, 0);
+    synced.expect("nothing is left to be written");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_a_file_that_nobody_can_reach_are_not_missed() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.write(handle, 0, b"a temporary file").await.expect("writes");
+    core.unlink(caller(), ROOT, name("a")).await.expect("unlinks");
+    core.forget(attributes.inode, 1);
+    core.release(handle);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(core.counts().dirty_bytes, 0);
+    core.unmount(Duration::from_secs(60)).await.expect("nothing that anyone could read is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_full_drives_still_took_is_committed_and_the_rest_goes_on_when_there_is_room() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    let bytes = pattern(20 << 20, 5);
+    // Two extents of four fit.
+    fake.fault_all(Fault::RoomFor(2));
+    for (index, chunk) in bytes.chunks(1 << 20).enumerate() {
+        core.write(handle, (index << 20) as u64, chunk).await.expect("there is room in memory");
+    }
+    assert_eq!(core.fsync(handle).await, Err(FsError::NoSpace));
+    let stored = |fake: &Fake| fake.state().drives.values().map(|drive| drive.shards.len()).sum::<usize>();
+    assert_eq!((stored(&fake), core.counts().dirty_bytes), (2 * 6, 12 << 20), "no room is taken for nothing");
+    assert!(get_file(&core, attributes.inode, 1 << 20).await.expect("reads") == bytes);
+    // Each time somebody makes room for one extent, one more is safe.
+    for left in [8, 4, 0_u64] {
+        fake.fault_all(Fault::RoomFor(1));
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(core.counts().dirty_bytes, left << 20);
+    }
+    assert_eq!(stored(&fake), 5 * 6);
+    assert!(get_file(&mount(&fake), attributes.inode, 1 << 20).await.expect("reads") == bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_committed_counts_before_the_owner_counts_it() {
+    let fake = Fake::new();
+    fake.state().owner.free = 10_000;
+    let core = mount(&fake);
+    let (_, handle) = create(&core, "a").await;
+    core.write(handle, 0, &[1; 6_000]).await.expect("there is room");
+    assert_eq!(core.space().await.expect("told").free.get(), 4_000);
+    core.fsync(handle).await.expect("commits");
+    assert_eq!(core.space().await.expect("told").free.get(), 4_000, "the drives' accounts come later");
+    fake.state().owner.free = 4_000;
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(core.space().await.expect("told").free.get(), 4_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_was_used_up_is_not_given_away_again() {
+    let fake = Fake::new();
+    fake.state().owner.free = 10_000;
+    let core = mount(&fake);
+    let (_, handle) = create(&core, "a").await;
+    core.write(handle, 0, &[1; 9_000]).await.expect("there is room");
+    core.fsync(handle).await.expect("commits");
+    assert_eq!(core.try_write(handle, 9_000, &[1; 2_000]), None, "the owner is asked first");
+    fake.state().owner.free = 1_000;
+    assert_eq!(core.write(handle, 9_000, &[1; 2_000]).await, Err(FsError::NoSpace));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_does_not_wait_for_ever_when_nothing_can_be_written() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (_, handle) = create(&core, "a").await;
+    fake.fault(2, Fault::Dead);
+    let refused = loop {
+        let bytes = pattern(1 << 20, 1);
+        let write = core.write(handle, core.counts().dirty_bytes, &bytes);
+        match timeout(Duration::from_secs(600), write).await.expect("it says something") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, FsError::TimedOut);
+    assert_eq!(core.counts().dirty_bytes, MEMORY_MIN.get() / 4, "all that was answered is kept");
+    fake.fault(2, Fault::None);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(core.counts().dirty_bytes, 0);
+}
