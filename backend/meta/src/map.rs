@@ -11,6 +11,9 @@ use crate::{Transaction, extents};
 
 /// Runs that are read at a time.
 const PAGE: usize = 256;
+/// Runs that are read first: most changes touch one, and the next one shows that they touch no more. A row that is
+/// read is also opened and decoded.
+const FIRST_PAGE: usize = 2;
 
 /// A run: its row and the end that its key has.
 #[derive(Debug, Clone)]
@@ -78,9 +81,9 @@ pub(crate) fn clear(
     part: Range<u64>,
 ) -> Result<Cleared, MetaError> {
     let mut cleared = Cleared::default();
-    let mut from = part.start;
+    let (mut from, mut limit) = (part.start, FIRST_PAGE);
     loop {
-        let page = runs_behind(tx, inode, from, PAGE)?;
+        let page = runs_behind(tx, inode, from, limit)?;
         for run in &page {
             if run.start()? >= part.end {
                 return Ok(cleared);
@@ -89,7 +92,7 @@ pub(crate) fn clear(
             cleared.bytes += cut(tx, now, inode, run, &part)?;
         }
         match page.last() {
-            Some(last) if page.len() == PAGE => from = last.end,
+            Some(last) if page.len() == limit => (from, limit) = (last.end, PAGE),
             _ => return Ok(cleared),
         }
     }

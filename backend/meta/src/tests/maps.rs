@@ -237,3 +237,45 @@ fn a_drop_sees_every_extent_once() {
     }
     assert_eq!(crate::drop::extents(&world.rows, 4), Ok(Vec::new()));
 }
+
+/// Rows in memory, and how many of them were read in ranges.
+struct Counting<'a> {
+    rows: &'a mut super::memory::Memory,
+    read: core::cell::Cell<usize>,
+}
+
+impl crate::Transaction for Counting<'_> {
+    fn get(&self, key: &crate::RowKey) -> Result<Option<Vec<u8>>, MetaError> {
+        self.rows.get(key)
+    }
+    fn put(&mut self, key: crate::RowKey, value: Vec<u8>) {
+        self.rows.put(key, value);
+    }
+    fn delete(&mut self, key: crate::RowKey) {
+        self.rows.delete(key);
+    }
+    fn scan(
+        &self,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(crate::RowKey, Vec<u8>)>, MetaError> {
+        let rows = self.rows.scan(from, until, limit)?;
+        self.read.set(self.read.get() + rows.len());
+        Ok(rows)
+    }
+}
+
+#[test]
+fn a_small_change_of_a_long_map_reads_few_rows() {
+    let (mut world, file) = file();
+    for at in 0..400 {
+        world.commit(file, &[(at * 10, 10)]).expect("commits");
+    }
+    let mut rows = Counting { rows: &mut world.rows, read: core::cell::Cell::new(0) };
+    let cleared = crate::map::clear(&mut rows, at(1), file, 500..510).expect("clears");
+    assert_eq!((cleared.runs, cleared.bytes), (1, 10));
+    assert_eq!(rows.read.get(), 2, "the run, and the next one");
+    let cleared = crate::map::clear(&mut rows, at(1), file, 505..3505).expect("clears");
+    assert_eq!((cleared.runs, cleared.bytes), (300, 2995));
+}
