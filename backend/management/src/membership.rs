@@ -18,6 +18,9 @@ const FRONTENDS_MAX: usize = 1024;
 /// who asks for the status.
 const TEXT_BYTES_MAX: usize = 256;
 
+/// Parts of a drive in which its filling is counted.
+const WHOLE: u64 = 1 << 20;
+
 /// Whether a node last heard of then is up now.
 pub(crate) fn is_up(last_heard: Option<Duration>, now: Duration) -> bool {
     last_heard.is_some_and(|heard| now.saturating_sub(heard) <= SILENCE_MAX)
@@ -110,18 +113,26 @@ impl Membership {
             .collect()
     }
 
-    /// What shards can occupy on all drives together, and what they occupy, as far as it was heard.
+    /// What shards can occupy on all drives together, and what they occupy.
+    ///
+    /// A drive that was not heard of since management started is taken to be as full as the fullest of the others:
+    /// stripes fill drives alike, and room must not be promised where there may be none.
     pub(crate) fn raw_space(&self, map: &ClusterMap) -> (ByteCount, ByteCount) {
-        let mut total = (0_u64, 0_u64);
+        let report = |drive: &DriveEntry| match &self.of(drive.node)?.last.report {
+            NodeReport::Drive(report) => Some((report.capacity.get(), report.used.get())),
+            _ => None,
+        };
+        let (mut capacity, mut used) = (0_u64, 0_u64);
+        let fullest = map.drives.iter().filter_map(report).map(fill_of).max().unwrap_or(0);
         for drive in &map.drives {
-            let (capacity, used) = match self.of(drive.node).map(|heard| &heard.last.report) {
-                Some(NodeReport::Drive(report)) => (report.capacity, report.used),
-                _ => (drive.capacity, ByteCount::default()),
-            };
-            total.0 = total.0.saturating_add(capacity.get());
-            total.1 = total.1.saturating_add(used.get());
+            let of_drive = report(drive).unwrap_or_else(|| {
+                let used = u128::from(drive.capacity.get()) * u128::from(fullest) / u128::from(WHOLE);
+                (drive.capacity.get(), u64::try_from(used).unwrap_or(u64::MAX))
+            });
+            capacity = capacity.saturating_add(of_drive.0);
+            used = used.saturating_add(of_drive.1);
         }
-        (ByteCount::new(total.0), ByteCount::new(total.1))
+        (ByteCount::new(capacity), ByteCount::new(used))
     }
 
     fn forget_frontends(&mut self, max: usize) {
@@ -159,6 +170,12 @@ impl Counters {
         report.damaged = report.damaged.saturating_add(self.damaged);
         report.unreadable = report.unreadable.saturating_add(self.unreadable);
     }
+}
+
+/// How full a drive of this capacity and use is, in parts of [`WHOLE`], rounded up.
+fn fill_of((capacity, used): (u64, u64)) -> u64 {
+    let fill = (u128::from(used) * u128::from(WHOLE)).div_ceil(u128::from(capacity.max(1)));
+    u64::try_from(fill).unwrap_or(WHOLE).min(WHOLE)
 }
 
 fn cut_texts(heartbeat: &mut Heartbeat) {

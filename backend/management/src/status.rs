@@ -134,26 +134,27 @@ mod tests {
         let empty = status_of(&membership);
         assert_eq!(empty.capacity, map.net_capacity());
         assert_eq!(empty.free, empty.capacity);
-        let drive = &map.drives[0];
-        let report = DriveReport {
-            drive: drive.id,
-            incarnation: drive.incarnation,
-            capacity: drive.capacity,
-            used: ByteCount::new(6001),
-            shards: 1,
-            damaged: 0,
-            puts: 0,
-            gets: 0,
-            warning: None,
-        };
-        let heartbeat = Heartbeat {
-            node: drive.node,
-            container: drive.name.clone(),
-            pid: 1,
-            started: Timestamp::default(),
-            report: NodeReport::Drive(report),
-        };
-        membership.hear(Duration::ZERO, &map, (drive.node, Role::Drive), heartbeat).expect("counted");
+        for (drive, used) in map.drives.iter().zip([6001, 0, 0, 0, 0, 0]) {
+            let report = DriveReport {
+                drive: drive.id,
+                incarnation: drive.incarnation,
+                capacity: drive.capacity,
+                used: ByteCount::new(used),
+                shards: 1,
+                damaged: 0,
+                puts: 0,
+                gets: 0,
+                warning: None,
+            };
+            let heartbeat = Heartbeat {
+                node: drive.node,
+                container: drive.name.clone(),
+                pid: 1,
+                started: Timestamp::default(),
+                report: NodeReport::Drive(report),
+            };
+            membership.hear(Duration::ZERO, &map, (drive.node, Role::Drive), heartbeat).expect("counted");
+        }
         let used = empty.free.get() - status_of(&membership).free.get();
         assert_eq!(used, 4001, "four of six shards are data");
     }

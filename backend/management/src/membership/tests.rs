@@ -206,5 +206,26 @@ fn space_is_what_drives_say_and_what_the_map_says_of_the_silent() {
     membership.hear(seconds(0), &map, (drive.node, Role::Drive), of_drive(drive)).expect("counted");
     let (capacity, used) = membership.raw_space(&map);
     assert_eq!(capacity.get(), 1000 + 5 * fixture::DRIVE_BYTES);
-    assert_eq!(used.get(), 10);
+    let hundredth = fixture::DRIVE_BYTES / 100;
+    assert!(
+        (10 + 5 * hundredth..11 + 5 * hundredth + 5 * fixture::DRIVE_BYTES / WHOLE).contains(&used.get())
+    );
+}
+
+#[test]
+fn a_silent_drive_is_taken_to_be_as_full_as_the_fullest() {
+    let map = fixture::map();
+    let mut membership = Membership::default();
+    assert_eq!(membership.raw_space(&map).1, ByteCount::default(), "nothing is known");
+    for (drive, used) in [(0, 300), (1, 500)] {
+        let drive = &map.drives[drive];
+        let mut heartbeat = of_drive(drive);
+        if let NodeReport::Drive(report) = &mut heartbeat.report {
+            (report.capacity, report.used) = (drive.capacity, ByteCount::new(used << 20));
+        }
+        membership.hear(Duration::ZERO, &map, (drive.node, Role::Drive), heartbeat).expect("heard");
+    }
+    let (capacity, used) = membership.raw_space(&map);
+    assert_eq!(capacity.get(), 6 * fixture::DRIVE_BYTES);
+    assert_eq!(used.get() >> 20, 300 + 500 + 4 * 500);
 }
