@@ -249,7 +249,8 @@ impl<L: Log> Worker<L> {
         }
     }
 
-    /// Makes a batch durable. Without space it is tried again, the same bytes each time; false: abandoned meanwhile.
+    /// Makes a batch durable. Without space it is tried again, the same bytes each time; false: meanwhile the owner is
+    /// gone, or closes. Nobody was answered for what is in the batch.
     fn append(&mut self, batch: &Batch) -> Result<bool, CommitError> {
         loop {
             match self.log.append(batch, Room::Reserve) {
@@ -265,7 +266,7 @@ impl<L: Log> Worker<L> {
                     tracing::warn!(batch = %batch.position, "no space for a batch; waiting for some");
                     self.shared.progress.send_modify(|progress| progress.room = Room::None);
                     let inner = self.shared.lock();
-                    if self.shared.progress.borrow().failed {
+                    if inner.stopping || self.shared.progress.borrow().failed {
                         return Ok(false);
                     }
                     drop(

@@ -253,3 +253,23 @@ fn a_directory_lists_what_is_not_durable_yet_and_waits_for_it() {
     assert_eq!((page.entries.len(), page.end), (3, true));
     assert!(durable_with >= 2);
 }
+
+#[test]
+fn an_owner_closes_also_when_there_is_no_space_for_what_is_left() {
+    let bench = Bench::new();
+    let owner = Arc::new(bench.open(1));
+    let mut frontend = Frontend::attach(&owner);
+    frontend.ask(&owner, create("a")).expect("made");
+    bench.set_gate(false);
+    let made = execute(&owner, &frontend.call(create("b"))).expect("serves");
+    bench.log.set_room(Room::None);
+    bench.set_gate(true);
+    let (closed, told) = std::sync::mpsc::channel();
+    let closing = Arc::clone(&owner);
+    std::thread::spawn(move || {
+        closing.close();
+        closed.send(()).expect("somebody waits");
+    });
+    told.recv_timeout(Duration::from_secs(30)).expect("it closes");
+    assert_eq!(block_on(owner.durable(durable_with(&made))), Err(Fault::NotServing));
+}
