@@ -3,8 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use weft_meta::drop;
@@ -23,18 +22,29 @@ const MARK: &str = "dropping";
 /// What the directory's name ends in once nothing of it is needed any more.
 const REMOVED: &str = "removed";
 
+/// How far a drop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Extents are being deleted.
+    Deleting,
+    /// No extent is left. The owner is being closed, and must not be taken for one that failed.
+    Removing,
+    Done,
+    Failed,
+}
+
 /// A drop under way.
 #[derive(Debug)]
 pub(crate) struct Dropping {
     owner: Arc<Owner>,
-    done: AtomicBool,
+    stage: Mutex<Stage>,
 }
 
 impl Dropping {
     /// Of an owner that serves nobody any more.
     pub(crate) fn new(owner: Arc<Owner>) -> Self {
         owner.begin_dropping();
-        Self { owner, done: AtomicBool::new(false) }
+        Self { owner, stage: Mutex::new(Stage::Deleting) }
     }
 
     /// The owner that it goes on with.
@@ -44,39 +54,52 @@ impl Dropping {
 
     /// How far it is.
     pub(crate) fn progress(&self) -> Result<DropProgress, MetaError> {
-        if self.done.load(Ordering::Acquire) {
-            return Ok(DropProgress { done: true, extents_left: 0 });
-        }
-        let extents_left = self.owner.read(|tx| drop::extents_left(tx))?;
-        Ok(DropProgress { done: false, extents_left })
+        // Held while rows are read: the owner is closed only after this.
+        let stage = self.stage();
+        let extents_left = match *stage {
+            Stage::Deleting | Stage::Failed => self.owner.read(|tx| drop::extents_left(tx))?,
+            Stage::Removing | Stage::Done => 0,
+        };
+        Ok(DropProgress { done: *stage == Stage::Done, extents_left })
     }
 
     /// Whether it failed; it can be begun again.
     pub(crate) fn has_failed(&self) -> bool {
-        !self.done.load(Ordering::Acquire) && !self.owner.is_serving()
+        *self.stage() == Stage::Failed
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deletes all extents, and at last the directory.
     pub(crate) async fn run(self: Arc<Self>, dir: PathBuf, deleter: Arc<ShardDeleter>) {
         if let Err(error) = self.delete_extents(&deleter).await {
             tracing::error!(%error, owner = ?self.owner, "a filesystem cannot be dropped");
+            *self.stage() = Stage::Failed;
             return;
         }
+        *self.stage() = Stage::Removing;
         let this = Arc::clone(&self);
         let removed = tokio::task::spawn_blocking(move || {
             this.owner.close();
             remove(&dir)
         });
-        match removed.await {
+        let stage = match removed.await {
             Ok(Ok(())) => {
                 tracing::info!(filesystem = %self.owner.filesystem(), "a filesystem was dropped");
-                self.done.store(true, Ordering::Release);
+                Stage::Done
             }
             Ok(Err(error)) => {
-                tracing::error!(%error, "the directory of a dropped filesystem cannot be removed")
+                tracing::error!(%error, "the directory of a dropped filesystem cannot be removed");
+                Stage::Failed
             }
-            Err(error) => tracing::error!(%error, "removing a dropped filesystem failed"),
-        }
+            Err(error) => {
+                tracing::error!(%error, "removing a dropped filesystem failed");
+                Stage::Failed
+            }
+        };
+        *self.stage() = stage;
     }
 
     async fn delete_extents(&self, deleter: &ShardDeleter) -> Result<(), MetaError> {
