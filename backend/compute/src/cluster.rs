@@ -19,8 +19,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct View {
     /// The map; `None` until management was heard of.
     pub(crate) map: Option<Arc<ClusterMap>>,
-    /// Room for files.
-    pub(crate) space: SpaceView,
+    /// Room for files; `None` until management said what is in use.
+    pub(crate) space: Option<SpaceView>,
 }
 
 impl GroupEpochs for View {
@@ -33,7 +33,7 @@ impl GroupEpochs for View {
 struct Known {
     map: Option<Arc<ClusterMap>>,
     /// What shards occupy on all drives.
-    used: ByteCount,
+    used: Option<ByteCount>,
 }
 
 /// The cluster, and the way to its processes.
@@ -51,7 +51,7 @@ impl Cluster {
     /// The cluster as it is known now.
     pub(crate) fn view(&self) -> View {
         let known = self.known();
-        let space = known.map.as_ref().map_or(NO_SPACE, |map| space(map, known.used));
+        let space = known.map.as_ref().zip(known.used).map(|(map, used)| space(map, used));
         View { map: known.map.clone(), space }
     }
 
@@ -73,7 +73,7 @@ impl Cluster {
     /// Tells management that this process lives, and hears how the cluster is.
     pub(crate) async fn report(&self, heartbeat: &Heartbeat) -> Result<(), CallError<HeartbeatRefusal>> {
         let heard = self.ask(heartbeat).await?;
-        self.known().used = heard.used;
+        self.known().used = Some(heard.used);
         if self.version() != Some(heard.map) {
             self.refresh().await;
         }
@@ -106,8 +106,6 @@ impl fmt::Debug for Cluster {
         write!(f, "Cluster(managed by {})", self.management)
     }
 }
-
-const NO_SPACE: SpaceView = SpaceView { capacity: ByteCount::new(0), free: ByteCount::new(0) };
 
 /// Room for files, net of parity and spare: what drives have in use is N+M parts for N parts of files.
 fn space(map: &ClusterMap, used: ByteCount) -> SpaceView {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::task::JoinSet;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::{JoinHandle, JoinSet};
 use weft_kms::KeyManagement;
 use weft_transport::CallError;
 use weft_transport::Failure;
@@ -33,7 +34,7 @@ pub(crate) struct Filesystems {
     /// What looks after owners, and what drops filesystems.
     tasks: Mutex<JoinSet<()>>,
     /// One filesystem is opened or dropped at a time.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -61,7 +62,7 @@ impl Filesystems {
         settings: ComputeSettings,
     ) -> Self {
         let deleter = Arc::new(ShardDeleter::new(Arc::clone(&cluster)));
-        let (owned, tasks, turn) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        let (owned, tasks, turn) = (Mutex::default(), Mutex::default(), Arc::default());
         Self { cluster, settings, id, state, kms, deleter, owned, tasks, turn }
     }
 
@@ -84,15 +85,17 @@ impl Filesystems {
     ///
     /// # Errors
     /// [`OpenRefusal`]
-    pub(crate) async fn by_name(&self, name: &str) -> Result<Arc<Owner>, OpenRefusal> {
+    pub(crate) async fn by_name(self: &Arc<Self>, name: &str) -> Result<Arc<Owner>, OpenRefusal> {
         if let Some(owner) = self.serving_by_name(name) {
             return Ok(owner);
         }
-        let _turn = self.turn.lock().await;
-        match self.serving_by_name(name) {
-            Some(owner) => Ok(owner),
-            None => self.take_over(name, Whom::NewSessions).await,
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        if let Some(owner) = self.serving_by_name(name) {
+            return Ok(owner);
         }
+        let (this, name) = (Arc::clone(self), name.to_owned());
+        let taken = to_its_end(turn, async move { this.take_over(&name, Whom::NewSessions).await });
+        taken.await.unwrap_or_else(|error| Err(unavailable(&error)))
     }
 
     /// The owner of a filesystem by its id: after a restart, its sessions come back without opening anew. `None`: this
@@ -100,7 +103,7 @@ impl Filesystems {
     ///
     /// # Errors
     /// [`Fault::NotServing`] when it cannot be taken over now.
-    pub(crate) async fn by_id(&self, id: FilesystemId) -> Result<Option<Arc<Owner>>, Fault> {
+    pub(crate) async fn by_id(self: &Arc<Self>, id: FilesystemId) -> Result<Option<Arc<Owner>>, Fault> {
         if let Some(owner) = self.serving(id) {
             return Ok(Some(owner));
         }
@@ -108,11 +111,13 @@ impl Filesystems {
         if !dir.exists() || dropping::is_marked(&dir) {
             return Ok(None);
         }
-        let _turn = self.turn.lock().await;
-        match self.serving(id) {
-            Some(owner) => Ok(Some(owner)),
-            None => self.take_over_by_id(id).await,
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        if let Some(owner) = self.serving(id) {
+            return Ok(Some(owner));
         }
+        let this = Arc::clone(self);
+        let taken = to_its_end(turn, async move { this.take_over_by_id(id).await });
+        taken.await.unwrap_or(Err(Fault::NotServing))
     }
 
     fn serving(&self, id: FilesystemId) -> Option<Arc<Owner>> {
@@ -250,6 +255,18 @@ impl Filesystems {
             tracing::error!(%error, "metadata was not closed in order");
         }
     }
+}
+
+/// Takes a filesystem over to the end, also when nobody waits for it any more. Callers have deadlines: were it broken
+/// off with them, one that takes longer would be begun anew each time, and never done.
+fn to_its_end<T: Send + 'static>(
+    turn: OwnedMutexGuard<()>,
+    taking: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    tokio::spawn(async move {
+        let _turn = turn;
+        taking.await
+    })
 }
 
 fn own_refusal(error: CallError<FilesystemRefusal>) -> OpenRefusal {

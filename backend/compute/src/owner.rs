@@ -22,7 +22,7 @@ use crate::rows::{Tx, WRITES_BYTES_MAX};
 use crate::settings::ComputeSettings;
 
 pub(crate) use open::{OpenOwnerError, SHARD};
-pub(crate) use operations::needs_newer_map;
+pub(crate) use operations::{must_wait, needs_newer_map};
 pub(crate) use sessions::Opening;
 
 /// Rows that are removed in one go for work that was left.

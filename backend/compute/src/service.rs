@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use weft_transport::{CallContext, Failure, Router};
 use weft_types::Role;
+use weft_wire::Fault;
 use weft_wire::compute::{
     CloseSession, DropFilesystem, Meta, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
     SessionOpened, SessionRenewed,
@@ -13,7 +14,7 @@ use weft_wire::compute::{
 use weft_wire::meta::{MetaError, MetaReply};
 
 use crate::filesystems::Filesystems;
-use crate::owner::{Opening, needs_newer_map};
+use crate::owner::{Opening, must_wait, needs_newer_map};
 
 const FRONTENDS: &[Role] = &[Role::Frontend];
 const MANAGEMENT: &[Role] = &[Role::Management];
@@ -98,6 +99,9 @@ async fn execute(
     if needs_newer_map(&call.op, &view) {
         filesystems.cluster.refresh().await;
         view = filesystems.cluster.view();
+    }
+    if must_wait(&call.op, &view) {
+        return Err(Fault::NotServing.into());
     }
     owner.meta(context.peer.node, &call, &view).await?.map_err(Failure::Refused)
 }

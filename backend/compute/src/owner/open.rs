@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use weft_engine::{FileLog, IndexError, Log, OpenLogError, RecoverError, Recovered, SealError, recover};
 use weft_keys::{EpochSalt, OwnershipSealer};
-use weft_layout::ClusterMap;
-use weft_meta::{Context, RowKey, SpaceView, Transaction, format, session};
-use weft_types::{ByteCount, Epoch, FilesystemId, MetadataShard, Position, SessionId};
+use weft_meta::{Context, RowKey, Transaction, format, session};
+use weft_types::{Epoch, FilesystemId, MetadataShard, Position, SessionId};
 use weft_wire::meta::{Caller, MetaError};
 
+use super::operations::NO_SPACE;
 use super::{Owner, now};
 use crate::cluster::View;
 use crate::committer::Committer;
@@ -128,10 +128,7 @@ impl Owner {
             return Ok(());
         }
         // Nothing that is made here has to do with a session, or with where data lies.
-        let groups = View {
-            map: None::<Arc<ClusterMap>>,
-            space: SpaceView { capacity: ByteCount::new(0), free: ByteCount::new(0) },
-        };
+        let groups = View { map: None, space: None };
         let mut context = Context {
             now: now(),
             caller: Caller::default(),
@@ -140,7 +137,7 @@ impl Owner {
             names: keys,
             keys,
             groups: &groups,
-            space: groups.space,
+            space: NO_SPACE,
         };
         self.change(|tx| format(tx, &mut context))?;
         Ok(())

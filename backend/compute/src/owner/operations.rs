@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use weft_engine::Room;
-use weft_meta::{Context, execute, is_mutation, session, slot};
-use weft_types::NodeId;
+use weft_meta::{Context, SpaceView, execute, is_mutation, session, slot};
+use weft_types::{ByteCount, NodeId};
 use weft_wire::Fault;
 use weft_wire::compute::Meta;
 use weft_wire::meta::{MetaError, MetaOp, MetaReply};
@@ -141,7 +141,7 @@ impl Owner {
             names: keys,
             keys,
             groups: view,
-            space: view.space,
+            space: view.space.unwrap_or(NO_SPACE),
         }
     }
 }
@@ -157,6 +157,19 @@ const fn needed(op: &MetaOp) -> Room {
         | MetaOp::Commit(_) => Room::Reserve,
         MetaOp::SetAttributes { changes, .. } if changes.size.is_some() => Room::Reserve,
         _ => Room::Ample,
+    }
+}
+
+/// For operations that do not ask for room.
+pub(super) const NO_SPACE: SpaceView = SpaceView { capacity: ByteCount::new(0), free: ByteCount::new(0) };
+
+/// Whether an operation cannot be answered yet, because management was not heard of since this process started. A
+/// refusal would be believed: the caller would write everything to the drives anew, or say that they are full.
+pub(crate) const fn must_wait(op: &MetaOp, view: &View) -> bool {
+    match op {
+        MetaOp::Commit(_) => view.map.is_none(),
+        MetaOp::GetSpace => view.space.is_none(),
+        _ => false,
     }
 }
 

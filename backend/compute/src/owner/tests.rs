@@ -26,7 +26,8 @@ pub(super) fn settings() -> ComputeSettings {
 }
 
 pub(super) fn view() -> View {
-    View { map: None, space: SpaceView { capacity: ByteCount::new(1 << 30), free: ByteCount::new(1 << 29) } }
+    let space = SpaceView { capacity: ByteCount::new(1 << 30), free: ByteCount::new(1 << 29) };
+    View { map: None, space: Some(space) }
 }
 
 pub(super) fn open_under(dir: &Path, epoch: u64) -> Owner {

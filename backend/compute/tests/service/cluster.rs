@@ -83,6 +83,8 @@ pub(crate) struct Seen {
     pub(crate) refused: u64,
     pub(crate) epochs: u64,
     pub(crate) deleting: bool,
+    /// Ownerships are given, and the answers kept back.
+    pub(crate) holding: bool,
     pub(crate) map: Option<ClusterMap>,
     pub(crate) heartbeats: Vec<Heartbeat>,
 }
@@ -208,7 +210,9 @@ fn management(authority: &ClusterAuthority, stage: &Stage, ownership: Ownership)
                 seen.epochs += 1;
                 (Epoch::new(seen.epochs), seen.deleting)
             });
+            let owns = owns.clone();
             async move {
+                owns.until("ownerships are answered", |seen| !seen.holding).await;
                 if call.name != NAME {
                     return Err(Failure::Refused(FilesystemRefusal::NotFound));
                 }

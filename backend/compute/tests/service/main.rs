@@ -287,3 +287,41 @@ async fn nothing_that_is_secret_is_in_the_clear_on_the_host() {
     assert!(!contains(MARKER.as_bytes()));
     assert!(contains(b"WEFTRECD"), "the files were looked at");
 }
+
+#[tokio::test]
+async fn a_takeover_that_outlasts_its_caller_goes_on() {
+    let cluster = Cluster::new().await;
+    cluster.stage.with(|seen| seen.holding = true);
+    let compute = cluster.start();
+    let short = std::time::Duration::from_millis(300);
+    let given_up = cluster.frontend.call(&compute.peer, &open(false), Bulk::none(), short).await;
+    assert!(given_up.is_err());
+    cluster.stage.with(|seen| seen.holding = false);
+    Mount::new(&cluster, &compute).await.close(&compute).await;
+    assert_eq!(cluster.stage.with(|seen| seen.epochs), 1, "it was not begun anew");
+    compute.stop().await;
+}
+
+#[tokio::test]
+async fn before_management_was_heard_of_nothing_is_said_about_drives() {
+    let cluster = Cluster::new().await;
+    let map = cluster.stage.with(|seen| seen.map.take());
+    let compute = cluster.start();
+    let mut mount = Mount::new(&cluster, &compute).await;
+    let waits = |outcome| matches!(outcome, Err(CallError::Fault(Fault::NotServing)));
+    assert!(waits(mount.ask(&compute, MetaOp::GetSpace).await));
+    let commit = Commit { inode: Inode::ROOT, extents: Vec::new(), size_min: 0, modified: None };
+    let commit = mount.next(MetaOp::Commit(commit));
+    assert!(waits(call(&cluster.frontend, &compute, commit.clone()).await));
+    cluster.stage.with(|seen| seen.map = map);
+    let known = loop {
+        match call(&cluster.frontend, &compute, commit.clone()).await {
+            Err(CallError::Fault(Fault::NotServing)) => tokio::task::yield_now().await,
+            outcome => break outcome,
+        }
+    };
+    assert_eq!(refusal(known), MetaError::IsDirectory);
+    let space = mount.ask(&compute, MetaOp::GetSpace).await;
+    assert!(matches!(space, Ok(MetaReply::Space(space)) if space.free.get() > 0), "{space:?}");
+    compute.stop().await;
+}
