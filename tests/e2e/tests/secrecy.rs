@@ -105,11 +105,14 @@ fn a_marker_is_in_no_file_and_in_no_packet() {
     fs::write(&control, &marker).expect("write");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
     let port = cluster.port_base() + 31;
-    socket.send_to(format!("CONTROL{marker}").as_bytes(), ("127.0.0.1", port)).expect("send");
+    let control_packet = format!("CONTROL{marker}");
+    socket.send_to(control_packet.as_bytes(), ("127.0.0.1", port)).expect("send");
+    wait_until("the capture has the control", Duration::from_secs(30), || {
+        contains(&capture.file, control_packet.as_bytes()).then_some(())
+    });
 
     let pcap = capture.stop();
     assert_eq!(found(&cluster.dir(), &marker, &mount), [control.to_string_lossy()], "in clear on disk");
-    assert!(contains(&pcap, format!("CONTROL{marker}").as_bytes()), "the capture saw the control");
     let hits = run(Command::new("grep").args(["-aoF", &marker]).arg(&pcap)).success();
     assert_eq!(hits.stdout.lines().count(), 1, "only the control is in clear on the wire");
     assert!(fs::metadata(&pcap).expect("stat").len() > 100_000, "the capture saw the cluster's packets");
