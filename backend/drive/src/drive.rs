@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weft_wire::drive::{ShardHeader, ShardKey};
 use weft_wire::management::DriveReport;
 
-use crate::device::Device;
+use weft_device::Device;
 use crate::reader::{ReadError, Reader, Usage};
 use crate::store::{DeleteError, PutError, Store, Stored};
 use crate::superblock::DriveIdentity;
@@ -261,6 +261,7 @@ impl Drive {
             puts: counters.puts,
             gets: counters.gets,
             warning: threads::locked(&self.shared.failure).clone(),
+            writable: usage.writable,
         }
     }
 

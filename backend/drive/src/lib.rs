@@ -4,7 +4,6 @@
 //! verified bytes beside it. Neither knows a network or an async runtime. A [`Drive`] is a store on threads of its
 //! own that makes many puts durable with one flush; a [`DriveProcess`] serves it over the network.
 
-mod device;
 mod drive;
 mod ledger;
 mod process;
@@ -16,7 +15,7 @@ mod service;
 mod store;
 mod superblock;
 
-pub use device::{Device, Fault, FileDevice, MemoryDevice, OpenDeviceError};
+
 pub use drive::{AnyDevice, Drive, DriveCounters, DriveError, DriveSettings, DriveThreads};
 pub use process::{DriveConfig, DriveProcess, NewDevice, StartError};
 pub use reader::{Damage, ReadError, Reader, Usage};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use weft_transport::{Router, Server};
 
-use crate::device::{FileDevice, OpenDeviceError};
+use weft_device::{FileDevice, OpenDeviceError};
 use crate::drive::{AnyDevice, Drive, DriveSettings, DriveThreads};
 use crate::service;
 use crate::store::{FormatError, FormatOptions, OpenError, Store};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use weft_types::ByteCount;
 use weft_wire::drive::{ShardHeader, ShardKey};
 
-use crate::device::Device;
+use weft_device::Device;
 use crate::ledger::{Entry, Index};
 use crate::record::{HEADER_BYTES, RecordHeader, Table};
 use crate::scan::FoundSegment;

@@ -6,7 +6,7 @@
 use std::io;
 use std::ops::Range;
 
-use crate::device::Device;
+use weft_device::Device;
 use crate::record::{HEADER_BYTES, RECORD_ALIGN, RecordHeader};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, SegmentMap, SegmentState};
 use crate::superblock::HeaderSalt;

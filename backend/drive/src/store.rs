@@ -8,7 +8,7 @@ use bytes::Bytes;
 use weft_types::Digest;
 use weft_wire::drive::{ShardHeader, ShardKey};
 
-use crate::device::Device;
+use weft_device::Device;
 use crate::ledger::{Entry, Ledger};
 use crate::reader::{LoadError, Patience, Reader, Shared};
 use crate::record::{Body, RecordHeader};

@@ -5,7 +5,7 @@
 
 use weft_types::{ClusterId, DriveId, Incarnation};
 
-use crate::device::Device;
+use weft_device::Device;
 
 /// Bytes of one copy.
 pub(crate) const SUPERBLOCK_BYTES: u64 = 4096;
@@ -179,7 +179,7 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use weft_device::MemoryDevice;
 
     fn sample(size: u64) -> Superblock {
         Superblock {

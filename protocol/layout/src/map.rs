@@ -18,6 +18,10 @@ pub enum DriveState {
     /// It serves reads while its shards are copied away; it takes no new ones.
     #[n(2)]
     Draining,
+    /// It was down and is heard of again. It serves reads and deletions, takes no new shards, and does not count until
+    /// every owner has compared it with its extent rows.
+    #[n(3)]
+    Returning,
 }
 
 impl DriveState {
@@ -27,6 +31,7 @@ impl DriveState {
             Self::Up => "up",
             Self::Down => "down",
             Self::Draining => "draining",
+            Self::Returning => "returning",
         }
     }
 }
@@ -64,6 +69,12 @@ pub struct DriveEntry {
     /// Whether it serves.
     #[n(7)]
     pub state: DriveState,
+    /// The version of the map in which it last came back; 0 when it was never away.
+    #[n(8)]
+    pub returned: MapVersion,
+    /// Shards that it was found not to hold when it came back: they count as lost until they are rebuilt.
+    #[n(9)]
+    pub missing: u64,
 }
 
 /// A list of drives in order: member `i` holds group slot `i`. Which shard of an extent that is, depends on the
@@ -135,6 +146,24 @@ pub struct ClusterMap {
     /// The management process.
     #[n(6)]
     pub management: NodeEntry,
+}
+
+impl DriveEntry {
+    /// Whether the shards that it should hold are there to be read, all of them.
+    pub const fn counts(&self) -> bool {
+        matches!(self.state, DriveState::Up | DriveState::Draining) && self.missing == 0
+    }
+}
+
+impl PlacementGroup {
+    /// The drives that shards of this epoch were put to; `None` when no list of it is kept.
+    pub fn members_at(&self, epoch: Epoch) -> Option<&[DriveId]> {
+        if epoch == self.epoch {
+            return Some(&self.members);
+        }
+        let earlier = self.history.iter().find(|earlier| earlier.epoch == epoch);
+        earlier.map(|earlier| earlier.members.as_slice())
+    }
 }
 
 impl ClusterMap {

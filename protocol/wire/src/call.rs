@@ -22,6 +22,30 @@ impl CallTag {
     pub const DESCRIBE_SHARD: Self = Self(0x0104);
     /// Drive: the shards it holds, in order.
     pub const LIST_SHARDS: Self = Self(0x0105);
+    /// Drive: show a session's grant.
+    pub const PRESENT_GRANT: Self = Self(0x0106);
+    /// Drive: take nothing of sessions any more.
+    pub const CLOSE_SESSIONS: Self = Self(0x0107);
+    /// Drive: begin an ownership of a metadata log.
+    pub const SEAL_LOG: Self = Self(0x0108);
+    /// Drive: store a record of a metadata log.
+    pub const PUT_LOG: Self = Self(0x0109);
+    /// Drive: read records of a metadata log.
+    pub const READ_LOG: Self = Self(0x010a);
+    /// Drive: let go of records of a metadata log.
+    pub const TRIM_LOG: Self = Self(0x010b);
+    /// Drive: store a part of a checkpoint.
+    pub const PUT_OBJECT: Self = Self(0x010c);
+    /// Drive: read a part of a checkpoint.
+    pub const GET_OBJECT: Self = Self(0x010d);
+    /// Drive: delete parts of checkpoints.
+    pub const DELETE_OBJECTS: Self = Self(0x010e);
+    /// Drive: the parts of checkpoints that it holds.
+    pub const LIST_OBJECTS: Self = Self(0x010f);
+    /// Drive: its copy of the cluster store.
+    pub const OPEN_STORE: Self = Self(0x0110);
+    /// Drive: replace its copy of the cluster store.
+    pub const PUT_STORE: Self = Self(0x0111);
 
     /// Compute: attach to a filesystem.
     pub const OPEN_SESSION: Self = Self(0x0201);
@@ -48,15 +72,39 @@ impl CallTag {
     pub const DELETE_FILESYSTEM: Self = Self(0x0306);
     /// Management: a filesystem's wrapped keys, and a new ownership epoch of its metadata shard.
     pub const OWN_FILESYSTEM: Self = Self(0x0307);
+    /// Management: replace a metadata shard's row.
+    pub const SWAP_SHARD: Self = Self(0x0308);
+    /// Management: a metadata shard's row and the grants of its ownership.
+    pub const GET_SHARD_ROW: Self = Self(0x0309);
+    /// Management: ownerships live on.
+    pub const RENEW_OWNERSHIPS: Self = Self(0x030a);
+    /// Management: register a session.
+    pub const REGISTER_SESSION: Self = Self(0x030b);
+    /// Management: end a session.
+    pub const END_SESSION: Self = Self(0x030c);
+    /// Management: where an owner's extents lie.
+    pub const REPORT_CARE: Self = Self(0x030d);
 
     /// Every number that was ever given, with its name.
-    pub const ALL: [(Self, &'static str); 18] = [
+    pub const ALL: [(Self, &'static str); 36] = [
         (Self::HELLO, "hello"),
         (Self::PUT_SHARD, "put-shard"),
         (Self::GET_SHARD, "get-shard"),
         (Self::DELETE_SHARDS, "delete-shards"),
         (Self::DESCRIBE_SHARD, "describe-shard"),
         (Self::LIST_SHARDS, "list-shards"),
+        (Self::PRESENT_GRANT, "present-grant"),
+        (Self::CLOSE_SESSIONS, "close-sessions"),
+        (Self::SEAL_LOG, "seal-log"),
+        (Self::PUT_LOG, "put-log"),
+        (Self::READ_LOG, "read-log"),
+        (Self::TRIM_LOG, "trim-log"),
+        (Self::PUT_OBJECT, "put-object"),
+        (Self::GET_OBJECT, "get-object"),
+        (Self::DELETE_OBJECTS, "delete-objects"),
+        (Self::LIST_OBJECTS, "list-objects"),
+        (Self::OPEN_STORE, "open-store"),
+        (Self::PUT_STORE, "put-store"),
         (Self::OPEN_SESSION, "open-session"),
         (Self::RENEW_SESSION, "renew-session"),
         (Self::CLOSE_SESSION, "close-session"),
@@ -69,6 +117,12 @@ impl CallTag {
         (Self::LIST_FILESYSTEMS, "list-filesystems"),
         (Self::DELETE_FILESYSTEM, "delete-filesystem"),
         (Self::OWN_FILESYSTEM, "own-filesystem"),
+        (Self::SWAP_SHARD, "swap-shard"),
+        (Self::GET_SHARD_ROW, "get-shard-row"),
+        (Self::RENEW_OWNERSHIPS, "renew-ownerships"),
+        (Self::REGISTER_SESSION, "register-session"),
+        (Self::END_SESSION, "end-session"),
+        (Self::REPORT_CARE, "report-care"),
     ];
 }
 

@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use weft_types::{FilesystemId, SessionId, SlotId, SlotSeq};
 
+use crate::grant::SignedGrant;
 use crate::meta::{Caller, MetaError, MetaOp, MetaReply};
 use crate::{Call, CallTag};
 
@@ -56,6 +57,9 @@ pub struct SessionOpened {
     /// How many slots it has: at most that many operations may be under way.
     #[n(3)]
     pub slots: u16,
+    /// What drives want to see before they take the session's shards.
+    #[n(4)]
+    pub grant: SignedGrant,
 }
 
 /// Why a session was not opened.

@@ -80,6 +80,14 @@ pub enum PutRefusal {
     #[n(4)]
     #[error("the device failed")]
     Device,
+    /// The drive has not seen a grant of the extent's session for this caller: present it and put again.
+    #[n(5)]
+    #[error("the drive has not seen the session's grant")]
+    NotGranted,
+    /// The extent's session is closed at this drive, for ever.
+    #[n(6)]
+    #[error("the session is closed")]
+    SessionClosed,
 }
 
 impl Call for PutShard {

@@ -8,9 +8,13 @@ mod call;
 pub mod compute;
 pub mod drive;
 pub mod frame;
+pub mod grant;
+pub mod log;
 pub mod management;
 pub mod meta;
+pub mod ownership;
 mod secret;
+pub mod store;
 mod version;
 
 pub use call::{Call, CallTag, Fault, NoRefusal};

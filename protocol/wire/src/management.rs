@@ -5,9 +5,10 @@ use minicbor::{Decode, Encode};
 use weft_layout::ClusterMap;
 use weft_types::{
     ByteCount, DriveId, Epoch, FilesystemId, Incarnation, KeyVersion, MapVersion, MetadataShard, NodeId,
-    Role, Timestamp,
+    Role, StoreVersion, Timestamp,
 };
 
+use crate::ownership::{DriveGrant, ShardRow};
 use crate::{Call, CallTag, NoRefusal};
 
 /// Asks for the cluster map.
@@ -96,6 +97,9 @@ pub struct DriveReport {
     /// Something a person should know, such as a device that fails.
     #[n(8)]
     pub warning: Option<String>,
+    /// Bytes of shards that it can take now: used and what its cleaner can still make free are counted out.
+    #[n(9)]
+    pub writable: ByteCount,
 }
 
 /// A compute process's counters since it started.
@@ -156,6 +160,9 @@ pub struct HeartbeatHeard {
     /// See [`capacity`](Self::capacity).
     #[n(2)]
     pub used: ByteCount,
+    /// The version of the cluster store now: drives remember the highest.
+    #[n(3)]
+    pub store: StoreVersion,
 }
 
 /// Why a heartbeat is not counted.
@@ -417,6 +424,18 @@ pub struct Ownership {
     /// The name key, wrapped under a filesystem key.
     #[n(4)]
     pub name_key: ByteVec,
+    /// The shard's row, with the new epoch and the caller as its owner.
+    #[n(5)]
+    pub row: ShardRow,
+    /// A grant for every drive of the map.
+    #[n(6)]
+    pub grants: Vec<DriveGrant>,
+    /// The ownership lasts this many milliseconds, counted from before it was asked for, unless it is renewed.
+    #[n(7)]
+    pub lease_ms: u32,
+    /// An earlier owner may answer for this many milliseconds more: serve nothing before.
+    #[n(8)]
+    pub serve_after_ms: u32,
 }
 
 /// One version of a filesystem key as the KMS wrapped it.

@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 20] = [
+pub const PLAN: [(&str, Room); 21] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -45,6 +45,7 @@ pub const PLAN: [(&str, Room); 20] = [
     ("weft-keys", room("security", Layer::PureCore)),
     ("weft-kms", room("security", Layer::Shell)),
     ("weft-pki", room("security", Layer::Shell)),
+    ("weft-device", room("backend", Layer::Shell)),
     ("weft-drive", room("backend", Layer::Process)),
     ("weft-meta", room("backend", Layer::PureCoreAbove)),
     ("weft-engine", room("backend", Layer::Shell)),

@@ -1,7 +1,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::device::{Fault, MemoryDevice};
+use weft_device::{Fault, MemoryDevice};
 use crate::store::tests::{IDENTITY, device, key, shard};
 use crate::store::{DeviceFailed, Store};
 

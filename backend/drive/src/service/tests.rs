@@ -13,7 +13,7 @@ use weft_types::{NodeId, Timestamp};
 use weft_wire::Call;
 
 use super::*;
-use crate::device::MemoryDevice;
+use weft_device::MemoryDevice;
 use crate::drive::{DriveSettings, DriveThreads};
 use crate::store::Store;
 use crate::store::tests::{IDENTITY, device, key, shard};

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Store, Tail, entry};
-use crate::device::Device;
+use weft_device::Device;
 use crate::ledger::{Index, Ledger, Segment};
 use crate::reader::Shared;
 use crate::record::{RecordHeader, RecordKind};

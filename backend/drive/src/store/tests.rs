@@ -8,7 +8,7 @@ use weft_types::{
 };
 
 use super::*;
-use crate::device::{Fault, MemoryDevice};
+use weft_device::{Fault, MemoryDevice};
 use crate::reader::{ReadError, Usage};
 use crate::superblock::{DriveIdentity, HeaderSalt};
 

@@ -15,6 +15,8 @@ pub(super) fn drive(n: u8, domain: u8, capacity: u64) -> DriveEntry {
         failure_domain: format!("host{domain}"),
         capacity: ByteCount::new(capacity),
         state: DriveState::Up,
+        returned: MapVersion::default(),
+        missing: 0,
     }
 }
 

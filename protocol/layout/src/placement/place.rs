@@ -210,7 +210,7 @@ fn changed(map: &ClusterMap, board: &Board<'_>) -> Result<Placement, PlaceError>
 fn eviction(drive: Option<DriveState>) -> Option<MoveReason> {
     match drive {
         Some(DriveState::Up) => None,
-        Some(DriveState::Down) => Some(MoveReason::DriveDown),
+        Some(DriveState::Down | DriveState::Returning) => Some(MoveReason::DriveDown),
         Some(DriveState::Draining) => Some(MoveReason::DriveDraining),
         None => Some(MoveReason::DriveRemoved),
     }

@@ -36,12 +36,12 @@ impl ClusterMap {
     }
 
     /// How many more failure domains a group may lose, whichever they are, before data is lost, provided that
-    /// every shard is at its present home. A member that is down or has left the map counts as lost already;
-    /// `None` when more than M are.
+    /// every shard is at its present home. A member that is down, returning, without some of its shards, or gone from
+    /// the map counts as lost already; `None` when more than M are.
     pub fn losses_survived(&self, group: &PlacementGroup) -> Option<u8> {
         let mut shards: BTreeMap<&str, u8> = BTreeMap::new();
         for member in &group.members {
-            let drive = self.drive(*member).filter(|drive| drive.state != DriveState::Down);
+            let drive = self.drive(*member).filter(|drive| drive.counts());
             if let Some(drive) = drive {
                 let count = shards.entry(&drive.failure_domain).or_default();
                 *count = count.saturating_add(1);

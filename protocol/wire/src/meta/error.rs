@@ -78,4 +78,13 @@ pub enum MetaError {
     #[n(17)]
     #[error("the extents are not this session's to commit")]
     ForeignExtent,
+    /// EIO: the extents were put under an earlier membership of their group. Fetch the map, put the shards that moved,
+    /// and commit again with the same ids.
+    #[n(18)]
+    #[error("the extents were put under an earlier membership of their group")]
+    StaleGroup,
+    /// EIO: the map is not what was expected any more. A compaction begins anew.
+    #[n(19)]
+    #[error("the map has changed")]
+    MapChanged,
 }

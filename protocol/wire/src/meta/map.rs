@@ -34,6 +34,9 @@ pub struct MapEntry {
     /// The data key that it is sealed under.
     #[n(6)]
     pub key: DataKeyId,
+    /// The membership of that group by which they lie. Another one may have them since.
+    #[n(7)]
+    pub group_epoch: Epoch,
 }
 
 /// An extent that a client has sealed and put to N+M drives, offered for commit. It covers the file from

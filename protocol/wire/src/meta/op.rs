@@ -2,9 +2,9 @@
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use weft_types::{Inode, Timestamp};
+use weft_types::{FileOffset, Inode, Timestamp};
 
-use super::{AttributeChanges, Name, NewExtent};
+use super::{AttributeChanges, MapEntry, Name, NewExtent};
 
 /// Longest target of a symbolic link in bytes (Linux `PATH_MAX` less its NUL).
 pub const SYMLINK_BYTES_MAX: usize = 4095;
@@ -146,6 +146,9 @@ pub enum MetaOp {
     /// Room and inodes of the filesystem. Answers [`Space`](super::MetaReply::Space).
     #[n(18)]
     GetSpace,
+    /// Puts extents in the place of others with the same bytes. Answers [`Done`](super::MetaReply::Done).
+    #[n(19)]
+    Compact(#[n(0)] Compact),
 }
 
 /// Makes an inode and its first name.
@@ -316,4 +319,25 @@ pub struct Commit {
     /// When the newest of these bytes was written, unless the modification time was set explicitly since.
     #[n(3)]
     pub modified: Option<Timestamp>,
+}
+
+/// Rewrites part of a file's map without changing what the file holds: no attribute changes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Compact {
+    /// Which file.
+    #[n(0)]
+    pub inode: Inode,
+    /// First byte of the range.
+    #[n(1)]
+    pub start: FileOffset,
+    /// Number of bytes of the range.
+    #[n(2)]
+    pub len: u64,
+    /// All runs of the map in the range, cut to it, as the caller read them: file offset, length, extent, and offset in
+    /// the extent count. Otherwise the answer is [`MapChanged`](super::MetaError::MapChanged).
+    #[n(3)]
+    pub expected: Vec<MapEntry>,
+    /// What takes their place, within the range.
+    #[n(4)]
+    pub extents: Vec<NewExtent>,
 }
