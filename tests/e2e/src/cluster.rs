@@ -149,6 +149,36 @@ impl Cluster {
         kill_pid(pid);
     }
 
+    /// Kills every container's process with SIGKILL, one right after the other, and waits until all are gone.
+    pub fn kill_all(&self) {
+        let pids: Vec<_> = self.containers().into_iter().filter_map(|container| container.pid).collect();
+        for pid in &pids {
+            let process = rustix::process::Pid::from_raw(*pid).expect("a pid");
+            // It may have ended with the others.
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+        for pid in pids {
+            wait_until("a killed process is gone", Duration::from_secs(10), || is_gone(pid).then_some(()));
+        }
+    }
+
+    /// The device of a drive's container.
+    pub fn device(&self, name: &str) -> PathBuf {
+        self.dir().join("drives").join(name).join("device")
+    }
+
+    /// Removes every index of metadata, as if the disk of the compute process had been replaced.
+    pub fn forget_indexes(&self) {
+        let _ = std::fs::remove_dir_all(self.dir().join("compute0"));
+    }
+
+    /// Takes a mount away whose process is dead.
+    pub fn unmount_lazily(&self) {
+        if is_mounted(&self.mount()) {
+            run(Command::new("umount").arg("-l").arg(self.mount())).success();
+        }
+    }
+
     /// `weft down`, then the mount and every process are gone.
     #[track_caller]
     pub fn down(&self) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::random::Random;
 use crate::{Outcome, run};
 
 /// How large a tree must be.
@@ -77,7 +78,7 @@ fn wanted(len: u64, size: TreeSize, have: &TreeSize) -> bool {
 
 /// Files from a seed: mostly small, as in a source tree, until count and bytes suffice.
 fn generate(folder: &Path, size: TreeSize, have: TreeSize, seed: u64) {
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let missing = size.files.saturating_sub(have.files).max(64);
     let mut bytes_left = size.bytes.saturating_sub(have.bytes);
     for number in 0..missing {
@@ -119,25 +120,4 @@ pub fn compare(left: &Path, right: &Path) -> Outcome {
     run(Command::new("rsync")
         .args(["-aHAXn", "--checksum", "--delete", "--itemize-changes"])
         .args([slash(left), slash(right)]))
-}
-
-/// A small generator (xorshift64*): the same tree from the same seed on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(len + 8);
-        while out.len() < len {
-            out.extend_from_slice(&self.next().to_le_bytes());
-        }
-        out.truncate(len);
-        out
-    }
 }
