@@ -4,9 +4,12 @@
 //! promises to take nothing of a lower one. It then puts the newest copy that it found under its own term, and every
 //! change after that; a change counts once a majority has it. (A register as in L. Lamport, "The part-time
 //! parliament", ACM TOCS 16(2), 1998.)
+//!
+//! A term is one management process's alone: a drive promises a term once, and nobody else the same one. A version
+//! has the term in its upper 32 bits, so that whatever is put under a higher term has a higher version.
 
 use minicbor::{Decode, Encode};
-use weft_types::{Epoch, StoreVersion};
+use weft_types::{Epoch, Incarnation, StoreVersion};
 
 use crate::log::LogKey;
 use crate::{Call, CallTag};
@@ -14,7 +17,9 @@ use crate::{Call, CallTag};
 /// Asks for a drive's copy, the bulk; with a term also for the promise to take nothing of lower terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct OpenStore {
-    /// The term to promise; absent to read only. Durable when answered.
+    /// The term to promise; absent to read only. Durable when answered. Refused as `Fenced` unless it is above every
+    /// term that the drive promised or took a copy of, also when it is equal: two who open must not share a term, and
+    /// who lost the answer asks with a higher one.
     #[n(0)]
     pub term: Option<Epoch>,
 }
@@ -34,12 +39,15 @@ pub struct StoreHeld {
     /// The highest ownership epoch that it saw of each log.
     #[n(3)]
     pub epochs: Vec<(LogKey, Epoch)>,
+    /// Its incarnation: one that was blank since it became a voter has forgotten what it promised, and does not count.
+    #[n(4)]
+    pub incarnation: Incarnation,
 }
 
 /// Why a drive does not take part.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 pub enum StoreRefusal {
-    /// It promised a higher term: another management process has opened the store.
+    /// It promised a higher term, or to be promised this one: another management process has opened the store.
     #[n(0)]
     #[error("the cluster store was opened under term {by}")]
     Fenced {
@@ -78,7 +86,7 @@ impl Call for OpenStore {
 /// Replaces a drive's copy by the bulk. Durable when answered. Repeating it succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct PutStore {
-    /// The term under which it is put, not below the promised one.
+    /// The term under which it is put, not below the promised one. Taking a copy promises its term.
     #[n(0)]
     pub term: Epoch,
     /// Its version: within a term it only grows.
@@ -88,7 +96,11 @@ pub struct PutStore {
 
 /// The copy was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct StoreTaken {}
+pub struct StoreTaken {
+    /// The drive's incarnation.
+    #[n(0)]
+    pub incarnation: Incarnation,
+}
 
 impl Call for PutStore {
     const TAG: CallTag = CallTag::PUT_STORE;
