@@ -5,17 +5,40 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+mod aligned;
 mod file;
 mod memory;
 
+pub use aligned::{AlignedBuf, BLOCK};
 pub use file::{FileDevice, OpenDeviceError};
 pub use memory::{Fault, MemoryDevice};
+
+/// Takes the outcome of a read, on any thread; it must not wait.
+pub type ReadDone = Box<dyn FnOnce(io::Result<Bytes>) + Send>;
+
+/// What went wrong at a device since it was opened, and what goes on now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IoCounters {
+    /// Requests that failed, stalled ones among them.
+    pub errors: u64,
+    /// Requests that were given up because they took too long.
+    pub stalls: u64,
+    /// Requests that were given up and that the host has not given back yet.
+    pub stuck: u64,
+}
 
 /// Where a store keeps its bytes. Calls may come from several threads at once; a write and a read of the same
 /// bytes at the same time give some mixture, which checksums above tell.
 pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// Bytes, fixed while it is open.
     fn size(&self) -> u64;
+
+    /// Writes must start and end on multiples of this many bytes: 1 where anything goes, [`BLOCK`] for direct IO.
+    fn block(&self) -> u32 {
+        1
+    }
 
     /// Fills `buf` from `offset` on.
     ///
@@ -29,10 +52,18 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// `WouldBlock` where it would wait, or cannot tell; those of [`read_at`](Self::read_at).
     fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Reads `range` and hands it to `done`, which is called exactly once, on this or on another thread: with the
+    /// whole range, or with an error as of [`read_at`](Self::read_at). The caller does not wait where the medium
+    /// would make it.
+    fn read_then(&self, range: Range<u64>, done: ReadDone) {
+        done(read_whole(self, &range));
+    }
+
     /// Writes all of `bytes` at `offset`. Durable only after the next [`flush`](Self::flush).
     ///
     /// # Errors
-    /// Those of the medium; any part may have been written.
+    /// `InvalidInput` where the range does not keep to [`block`](Self::block); those of the medium, and `TimedOut`:
+    /// any part may have been written, and may still be written later.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// On return all writes and holes before it outlast a loss of power, as far as the medium keeps its word.
@@ -42,16 +73,42 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// succeeds does not bring it back.
     fn flush(&self) -> io::Result<()>;
 
-    /// Makes a range read as zeroes, giving its space back where the medium can.
+    /// Makes a range read as zeroes, giving its space back where the medium can. Where [`block`](Self::block) is
+    /// more than 1, only whole blocks within the range are erased.
     ///
     /// # Errors
     /// Those of the medium; any part may have been erased.
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
+
+    /// What went wrong so far. Always nothing for a medium that does not count.
+    fn counters(&self) -> IoCounters {
+        IoCounters::default()
+    }
+
+    /// A request was given up as too slow and the host has not given it back yet.
+    fn stalled(&self) -> bool {
+        self.counters().stuck > 0
+    }
+}
+
+/// Reads a range that may lie anywhere, waiting for it.
+fn read_whole(device: &(impl Device + ?Sized), range: &Range<u64>) -> io::Result<Bytes> {
+    if range.end > device.size() || range.start > range.end {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let len = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut bytes = vec![0; len];
+    device.read_at(&mut bytes, range.start)?;
+    Ok(bytes.into())
 }
 
 impl<D: Device + ?Sized> Device for Arc<D> {
     fn size(&self) -> u64 {
         (**self).size()
+    }
+
+    fn block(&self) -> u32 {
+        (**self).block()
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -60,6 +117,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_at_once(buf, offset)
+    }
+
+    fn read_then(&self, range: Range<u64>, done: ReadDone) {
+        (**self).read_then(range, done);
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -72,5 +133,9 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         (**self).punch(range)
+    }
+
+    fn counters(&self) -> IoCounters {
+        (**self).counters()
     }
 }
