@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod aligned;
+#[cfg(any(test, feature = "testing"))]
+pub mod crash;
 mod file;
 mod memory;
 
@@ -89,6 +91,14 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     fn stalled(&self) -> bool {
         self.counters().stuck > 0
     }
+}
+
+/// The whole blocks within a range; an empty range where there are none.
+fn whole_blocks(range: &Range<u64>, block: u32) -> Range<u64> {
+    let block = u64::from(block);
+    let end = range.end - range.end % block;
+    let start = range.start.checked_next_multiple_of(block).unwrap_or(end);
+    start.min(end)..end
 }
 
 /// Reads a range that may lie anywhere, waiting for it.
