@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::armor::{self, PemError, Section};
 use crate::credentials::Credentials;
 use crate::identity::{NodeIdentity, cluster_domain, only_dns_name, parse_certificate, parse_cluster_domain};
+use crate::statement::{self, AuthorityVerifier};
 use crate::validity::{Validity, ValidityError};
 
 /// The authority of one cluster: the only one that its nodes believe.
@@ -100,11 +101,11 @@ impl ClusterAuthority {
         let validity = validity
             .within(self.validity)
             .ok_or(AuthorityError::Expired { not_after: self.validity.not_after() })?;
-        self.sign(identity, validity)
+        self.vouch(identity, validity)
     }
 
     /// Vouches for any node at all; [`issue`](Self::issue) says which ones it should.
-    pub(crate) fn sign(
+    pub(crate) fn vouch(
         &self,
         identity: NodeIdentity,
         validity: Validity,
@@ -115,6 +116,26 @@ impl ClusterAuthority {
         let certificate =
             node_params(identity, validity)?.signed_by(&key, &issuer).map_err(AuthorityError::Certificate)?;
         Ok(Credentials::new(identity, certificate.into(), self.certificate.clone(), key.pkcs8))
+    }
+
+    /// Signs a statement: ECDSA P-256 with SHA-256, ASN.1. It holds for this purpose only, and is never a part of a
+    /// certificate. [`verifier`](Self::verifier) tells it from others.
+    ///
+    /// # Panics
+    ///
+    /// When the system gives no randomness.
+    #[must_use]
+    pub fn sign(&self, purpose: &str, body: &[u8]) -> Vec<u8> {
+        let message = statement::encode(purpose, body);
+        let signature =
+            self.key.pair.sign(&SystemRandom::new(), &message).expect("the system gives randomness");
+        signature.as_ref().to_vec()
+    }
+
+    /// Verifies what [`sign`](Self::sign) signs. Every node can make it from its credentials too.
+    pub fn verifier(&self) -> AuthorityVerifier {
+        AuthorityVerifier::from_certificate(&self.certificate)
+            .expect("an authority has an authority's certificate")
     }
 
     /// Two PEM sections: certificate, private key (PKCS #8). Secret.

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::armor::{self, PemError, Section};
 use crate::identity::{IdentityError, NodeIdentity, parse_certificate};
+use crate::statement::AuthorityVerifier;
 
 /// A node's certificate, the authority's certificate that vouches for it, and the node's private key.
 ///
@@ -55,6 +56,14 @@ impl Credentials {
     /// The certificate of the cluster's authority, DER: the only root that a node of the cluster trusts.
     pub fn authority(&self) -> &CertificateDer<'static> {
         &self.authority
+    }
+
+    /// Verifies what the cluster's authority signed, offline.
+    ///
+    /// # Errors
+    /// [`CredentialsError::Authority`].
+    pub fn authority_verifier(&self) -> Result<AuthorityVerifier, CredentialsError> {
+        AuthorityVerifier::from_certificate(&self.authority).map_err(|_| CredentialsError::Authority)
     }
 
     /// Three PEM sections: the node's certificate, the authority's, the private key (PKCS #8). Store it readable by

@@ -9,6 +9,7 @@ mod armor;
 mod authority;
 mod credentials;
 mod identity;
+mod statement;
 pub mod tls;
 mod validity;
 
@@ -16,4 +17,5 @@ pub use armor::PemError;
 pub use authority::{AuthorityError, ClusterAuthority};
 pub use credentials::{Credentials, CredentialsError};
 pub use identity::{IdentityError, NodeIdentity};
+pub use statement::AuthorityVerifier;
 pub use validity::{Validity, ValidityError};

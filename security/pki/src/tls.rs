@@ -314,7 +314,7 @@ mod tests {
         let authority = cluster(1);
         let drive = issue(&authority, Role::Drive, 2);
         let victim = there_identity();
-        let forged = authority.sign(victim, Validity::of_a_node(NOW).expect("dates")).expect("signed");
+        let forged = authority.vouch(victim, Validity::of_a_node(NOW).expect("dates")).expect("signed");
         let name = drive.identity().server_name();
         let error = handshake(&client(&forged), &server(&drive), name).expect_err("refused");
         assert!(matches!(error, rustls::Error::InvalidCertificate(_)), "{error:?}");
