@@ -12,6 +12,10 @@
 //! - Anything that can touch very many rows leaves a work row: call [`continue_work`], each time in a transaction
 //!   of its own, until it answers [`Progress::Done`]. Do so before the next operation and after a takeover.
 //! - [`reclaim::dead_extents`] lists what to delete from the drives, [`reclaim::forget`] takes it off the list.
+//! - [`session::closing`] lists ended sessions that drives may still take shards of, until
+//!   [`session::closed_everywhere`]; from then on what they left behind can be told from what they are about to commit
+//!   ([`session::state`], [`reclaim::state`]).
+//! - [`placed`] says where shards of extents lie, page by page, and records that they have moved.
 
 mod context;
 mod counters;
@@ -24,6 +28,7 @@ mod inodes;
 pub mod limits;
 mod map;
 mod ops;
+pub mod placed;
 pub mod reclaim;
 mod row;
 pub mod session;
@@ -35,8 +40,8 @@ pub use context::{Context, GroupEpochs, KeyMaker, NameHasher, NewKey, SpaceView}
 pub use execute::{execute, format, is_mutation};
 
 pub use row::{
-    CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow, RowKey,
-    RowKeyError, Sealing, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
+    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow,
+    RowKey, RowKeyError, Sealing, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
 };
 pub use transaction::Transaction;
 pub use work::{Progress, continue_work};

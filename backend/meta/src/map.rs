@@ -29,7 +29,7 @@ impl Run {
     }
 
     /// The part of it that is in a range of the file, if any is.
-    fn within(&self, part: Range<u64>) -> Result<Option<Self>, MetaError> {
+    pub(crate) fn within(&self, part: Range<u64>) -> Result<Option<Self>, MetaError> {
         let start = self.start()?;
         let (from, until) = (part.start.max(start), part.end.min(self.end));
         if from >= until {

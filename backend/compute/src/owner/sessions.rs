@@ -1,7 +1,8 @@
 //! Sessions: who is attached, and until when.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use weft_meta::{SessionRow, session};
 use weft_types::{NodeId, SessionId};
 use weft_wire::Fault;
@@ -9,20 +10,17 @@ use weft_wire::compute::{OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::meta::MetaError;
 
 use super::open::SESSIONS_MAX;
-use super::{Owner, now};
-use crate::random;
+use super::Owner;
 use crate::rows::Tx;
 
 /// Longest text in a holder's description of itself.
 const HOLDER_TEXT_MAX: usize = 4096;
 
-/// A session that was asked for.
+/// What became of a session that was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Opening {
+pub enum SessionOpening {
     /// It is open once this batch is durable.
     Opened {
-        /// Its id.
-        session: SessionId,
         /// The batch.
         durable_with: u64,
     },
@@ -31,23 +29,53 @@ pub(crate) enum Opening {
 }
 
 impl Owner {
-    /// Opens a session for a node.
+    /// Whether a session would be opened now; else why not. Nothing changes.
     ///
     /// # Errors
-    /// [`Fault::Malformed`] for a holder that describes itself at too great a length, [`Fault::Overloaded`] for too
-    /// many sessions, [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
-    pub(crate) fn open_session(
+    /// As [`open_session`](Self::open_session).
+    pub fn may_open(
         &self,
         node: NodeId,
         call: &OpenSession,
         at: Instant,
-    ) -> Result<Opening, Fault> {
+    ) -> Result<Result<(), OpenRefusal>, Fault> {
+        self.lease().check(at)?;
         let texts = [&call.holder.host, &call.holder.boot, &call.holder.mount];
         if texts.iter().any(|text| text.len() > HOLDER_TEXT_MAX) {
             return Err(Fault::Malformed);
         }
-        let id = SessionId::from_bytes(random::array());
-        let row = SessionRow { node, holder: call.holder.clone(), read_only: call.read_only, opened: now() };
+        let mut verdict = Ok(());
+        self.change(|tx| {
+            verdict = self.make_way(tx, node, call, at, &mut Vec::new());
+            tx.discard_writes();
+            Ok(())
+        })
+        .map_err(|_| self.fault())?;
+        match verdict {
+            Ok(()) => Ok(Ok(())),
+            Err(Refusal::Open(refusal)) => Ok(Err(refusal)),
+            Err(Refusal::Overloaded) => Err(Fault::Overloaded),
+            Err(Refusal::Damaged) => Err(self.fault()),
+        }
+    }
+
+    /// Opens a session for a node, under an id that management has registered for it.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`] for a holder that describes itself at too great a length, [`Fault::Overloaded`] for too
+    /// many sessions, [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
+    pub fn open_session(
+        &self,
+        node: NodeId,
+        call: &OpenSession,
+        id: SessionId,
+        at: Instant,
+    ) -> Result<SessionOpening, Fault> {
+        if let Err(refusal) = self.may_open(node, call, at)? {
+            return Ok(SessionOpening::Refused(refusal));
+        }
+        let opened = self.now();
+        let row = SessionRow { node, holder: call.holder.clone(), read_only: call.read_only, opened };
         let mut ended = Vec::new();
         let mut verdict = Ok(());
         let ((), durable_with) = self
@@ -62,10 +90,10 @@ impl Owner {
             .map_err(|_| self.fault())?;
         self.leases().retain(|session, _| !ended.contains(session));
         match verdict {
-            Err(Refusal::Open(refusal)) => Ok(Opening::Refused(refusal)),
+            Err(Refusal::Open(refusal)) => Ok(SessionOpening::Refused(refusal)),
             Err(Refusal::Overloaded) => Err(Fault::Overloaded),
             Err(Refusal::Damaged) => Err(self.fault()),
-            Ok(()) => Ok(Opening::Opened { session: id, durable_with }),
+            Ok(()) => Ok(SessionOpening::Opened { durable_with }),
         }
     }
 
@@ -78,7 +106,7 @@ impl Owner {
         at: Instant,
         ended: &mut Vec<SessionId>,
     ) -> Result<(), Refusal> {
-        if self.is_dropping() {
+        if self.is_dropping() || self.is_deleting() {
             return Err(Refusal::Open(OpenRefusal::Deleting));
         }
         if let Some(replaced) = call.replaces
@@ -87,7 +115,7 @@ impl Owner {
             if row.node != node {
                 return Err(Refusal::Open(OpenRefusal::NotYours));
             }
-            session::end(tx, replaced)?;
+            session::end(tx, replaced, self.now())?;
             ended.push(replaced);
         }
         let open = session::list(tx, None, SESSIONS_MAX)?;
@@ -100,7 +128,7 @@ impl Owner {
                 .get(&session)
                 .map_or(Duration::ZERO, |until| until.saturating_duration_since(at));
             if left.is_zero() {
-                session::end(tx, session)?;
+                session::end(tx, session, self.now())?;
                 ended.push(session);
                 continue;
             }
@@ -114,10 +142,8 @@ impl Owner {
     ///
     /// # Errors
     /// [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
-    pub(crate) fn renew_session(&self, node: NodeId, session: SessionId, at: Instant) -> Result<bool, Fault> {
-        if !self.is_serving() || self.is_dropping() {
-            return Err(Fault::NotServing);
-        }
+    pub fn renew_session(&self, node: NodeId, session: SessionId, at: Instant) -> Result<bool, Fault> {
+        self.serves(at)?;
         let row = self.read(|tx| session::find(tx, session)).map_err(|_| self.fault())?;
         if row.is_none_or(|row| row.node != node) {
             return Ok(false);
@@ -135,12 +161,15 @@ impl Owner {
     ///
     /// # Errors
     /// [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
-    pub(crate) fn close_session(&self, node: NodeId, session: SessionId) -> Result<Option<u64>, Fault> {
-        if !self.is_serving() || self.is_dropping() {
-            return Err(Fault::NotServing);
-        }
+    pub fn close_session(
+        &self,
+        node: NodeId,
+        session: SessionId,
+        at: Instant,
+    ) -> Result<Option<u64>, Fault> {
+        self.serves(at)?;
         let close = |tx: &mut Tx<'_>| match session::find(tx, session)? {
-            Some(row) if row.node == node => session::end(tx, session),
+            Some(row) if row.node == node => session::end(tx, session, self.now()),
             _ => Ok(false),
         };
         let (ended, durable_with) = self.change(close).map_err(|_| self.fault())?;
@@ -154,19 +183,36 @@ impl Owner {
     ///
     /// # Errors
     /// [`MetaError::Damaged`]; the sessions of this call stay, and are tried again.
-    pub(crate) fn expire(&self, at: Instant) -> Result<(), MetaError> {
-        let due: Vec<_> =
+    pub fn expire(&self, at: Instant) -> Result<(), MetaError> {
+        let mut due: Vec<_> =
             self.leases().iter().filter(|(_, until)| **until <= at).map(|(id, _)| *id).collect();
+        due.sort_unstable();
         if due.is_empty() {
             return Ok(());
         }
-        self.change(|tx| due.iter().try_for_each(|session| session::end(tx, *session).map(drop)))?;
+        self.change(|tx| due.iter().try_for_each(|session| session::end(tx, *session, self.now()).map(drop)))?;
         let mut leases = self.leases();
         for session in due {
-            tracing::warn!(%session, filesystem = %self.filesystem, "a session was not renewed and has ended");
+            tracing::warn!(%session, filesystem = %self.filesystem(), "a session was not renewed and has ended");
             leases.remove(&session);
         }
         Ok(())
+    }
+
+    /// Gives every session that is open a new lease: they could not be renewed while nobody served.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`]
+    pub(super) fn renew_all(&self) -> Result<(), MetaError> {
+        let sessions = self.read(|tx| session::list(tx, None, SESSIONS_MAX))?;
+        let until = Instant::now().max(self.lease().serves_after()) + self.settings.lease;
+        self.leases().extend(sessions.into_iter().map(|(id, _)| (id, until)));
+        Ok(())
+    }
+
+    fn serves(&self, at: Instant) -> Result<(), Fault> {
+        let serves = self.is_serving() && !self.is_dropping();
+        if serves { self.lease().check(at) } else { Err(Fault::NotServing) }
     }
 
     /// Sessions that are open.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use weft_types::DataKeyId;
+use weft_types::{DataKeyId, Inode};
 use weft_wire::meta::{Commit, ENTRIES_MAX, MetaError, MetaReply, NewExtent};
 
 use super::set_attributes::{checked_time, grow};
@@ -18,7 +18,7 @@ pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Re
     let mut file = inodes::file(tx, op.inode)?;
     let (mut more, mut less, mut replaced) = (0, 0, 0);
     for extent in &op.extents {
-        let bytes = place(tx, cx, op, extent, file.attributes.size)?;
+        let bytes = place(tx, cx, op.inode, extent, file.attributes.size)?;
         more += bytes.mapped;
         less += bytes.replaced.bytes;
         replaced += bytes.replaced.runs;
@@ -38,15 +38,26 @@ pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Re
 
 /// Whether these extents may be put into this file.
 fn check(tx: &dyn Transaction, cx: &Context<'_>, op: &Commit, key: DataKeyId) -> Result<(), MetaError> {
-    if op.extents.len() > ENTRIES_MAX {
-        return Err(MetaError::Invalid);
-    }
     if op.size_min > limits::FILE_BYTES_MAX {
         return Err(MetaError::FileTooLarge);
     }
+    check_extents(tx, cx, &op.extents, key).map(drop)
+}
+
+/// Whether these extents may be put into a file with this key, and do not overlap. Answers the ranges of the file that
+/// they cover, in order.
+pub(super) fn check_extents(
+    tx: &dyn Transaction,
+    cx: &Context<'_>,
+    extents: &[NewExtent],
+    key: DataKeyId,
+) -> Result<Vec<(u64, u64)>, MetaError> {
+    if extents.len() > ENTRIES_MAX {
+        return Err(MetaError::Invalid);
+    }
     let mut ids = BTreeSet::new();
-    let mut ranges = Vec::with_capacity(op.extents.len());
-    for extent in &op.extents {
+    let mut ranges = Vec::with_capacity(extents.len());
+    for extent in extents {
         ranges.push((extent.offset.get(), end_of(extent)?));
         check_extent(tx, cx, extent)?;
         if !ids.insert(extent.extent) || extent.key != key {
@@ -55,18 +66,17 @@ fn check(tx: &dyn Transaction, cx: &Context<'_>, op: &Commit, key: DataKeyId) ->
     }
     ranges.sort_unstable();
     let overlap = ranges.windows(2).any(|pair| pair[0].1 > pair[1].0);
-    if overlap { Err(MetaError::Invalid) } else { Ok(()) }
+    if overlap { Err(MetaError::Invalid) } else { Ok(ranges) }
 }
 
 /// Whether the extent is this session's, new, and written to a membership of its group that still counts.
 fn check_extent(tx: &dyn Transaction, cx: &Context<'_>, extent: &NewExtent) -> Result<(), MetaError> {
-    let current = cx.groups.floor(extent.group).is_some_and(|floor| extent.group_epoch >= floor);
     let own = extent.extent.session == cx.session;
-    if own && current && !extents::exists(tx, extent.extent)? {
-        Ok(())
-    } else {
-        Err(MetaError::ForeignExtent)
+    if !own || extents::exists(tx, extent.extent)? {
+        return Err(MetaError::ForeignExtent);
     }
+    let floor = cx.groups.floor(extent.group).ok_or(MetaError::ForeignExtent)?;
+    if extent.group_epoch >= floor { Ok(()) } else { Err(MetaError::StaleGroup) }
 }
 
 /// The first byte behind an extent.
@@ -76,19 +86,19 @@ fn end_of(extent: &NewExtent) -> Result<u64, MetaError> {
 }
 
 /// What an extent did to the map.
-struct Placed {
+pub(super) struct Placed {
     /// File bytes that are in it.
-    mapped: u64,
+    pub(super) mapped: u64,
     /// What it replaced.
-    replaced: map::Cleared,
+    pub(super) replaced: map::Cleared,
 }
 
 /// Puts an extent into the map. What lies beyond the file's length was cut off while it was on its way; an extent
 /// wholly beyond is dead from the start.
-fn place(
+pub(super) fn place(
     tx: &mut dyn Transaction,
     cx: &Context<'_>,
-    op: &Commit,
+    inode: Inode,
     extent: &NewExtent,
     size: u64,
 ) -> Result<Placed, MetaError> {
@@ -106,10 +116,10 @@ fn place(
     if mapped == 0 {
         return Ok(Placed { mapped, replaced: map::Cleared::default() });
     }
-    let replaced = map::clear(tx, cx.now, op.inode, start..end)?;
+    let replaced = map::clear(tx, cx.now, inode, start..end)?;
     // An extent's bytes are fewer than 2^32.
     let len = u32::try_from(mapped).map_err(|_| MetaError::Invalid)?;
     let row = MapRow { len, extent: extent.extent, extent_offset: 0, key: extent.key };
-    map::insert(tx, op.inode, &Run { end, row });
+    map::insert(tx, inode, &Run { end, row });
     Ok(Placed { mapped, replaced })
 }

@@ -1,6 +1,7 @@
 //! One file per operation.
 
 pub(crate) mod commit;
+pub(crate) mod compact;
 pub(crate) mod get_attributes;
 pub(crate) mod get_space;
 pub(crate) mod get_xattr;

@@ -47,5 +47,6 @@ fn entry(tx: &dyn Transaction, start: u64, run: &Run) -> Result<MapEntry, MetaEr
         geometry: extent.geometry,
         group: extent.group,
         key: run.row.key,
+        group_epoch: extent.group_epoch,
     })
 }

@@ -64,6 +64,8 @@ pub enum RowKey {
     Reaping(Inode),
     /// Work left: orphans and slots of a session that has ended.
     Ending(SessionId),
+    /// A session that has ended: whether every drive has closed it, and so its orphans can be told.
+    Closing(SessionId),
 }
 
 /// How a row's value lies in the log and the index.
@@ -104,6 +106,7 @@ mod kind {
     pub(super) const TRUNCATING: u8 = 13;
     pub(super) const REAPING: u8 = 14;
     pub(super) const ENDING: u8 = 15;
+    pub(super) const CLOSING: u8 = 16;
 }
 
 impl RowKey {
@@ -128,6 +131,7 @@ impl RowKey {
             Self::Truncating(inode) => (kind::TRUNCATING, &[&be(*inode)]),
             Self::Reaping(inode) => (kind::REAPING, &[&be(*inode)]),
             Self::Ending(session) => (kind::ENDING, &[&session.to_bytes()]),
+            Self::Closing(session) => (kind::CLOSING, &[&session.to_bytes()]),
         };
         key_of(kind, fields)
     }
@@ -164,7 +168,8 @@ impl RowKey {
             | Self::Session(_)
             | Self::Truncating(_)
             | Self::Reaping(_)
-            | Self::Ending(_) => Sealing::Clear,
+            | Self::Ending(_)
+            | Self::Closing(_) => Sealing::Clear,
         }
     }
 }
@@ -233,6 +238,11 @@ pub(crate) mod range {
         behind(prefix(kind::SESSION, &[]), after.map(RowKey::Session))
     }
 
+    /// Sessions that have ended.
+    pub(crate) fn closing() -> Range {
+        prefix(kind::CLOSING, &[])
+    }
+
     /// Orphans of a session.
     pub(crate) fn orphans(session: SessionId) -> Range {
         prefix(kind::ORPHAN, &[&session.to_bytes()])
@@ -279,6 +289,7 @@ impl Fields<'_> {
             kind::TRUNCATING => RowKey::Truncating(self.inode()?),
             kind::REAPING => RowKey::Reaping(self.inode()?),
             kind::ENDING => RowKey::Ending(self.session()?),
+            kind::CLOSING => RowKey::Closing(self.session()?),
             _ => return None,
         })
     }

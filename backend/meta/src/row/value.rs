@@ -184,6 +184,17 @@ pub struct SessionRow {
     pub opened: Timestamp,
 }
 
+/// A session that has ended. The row goes when no shard that it left behind is on any drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ClosingRow {
+    /// When it ended.
+    #[n(0)]
+    pub ended: Timestamp,
+    /// When the last drive had closed it; absent while some drive may still take its shards.
+    #[n(1)]
+    pub closed: Option<Timestamp>,
+}
+
 /// The last mutation of a slot. Holds no key: a replay fetches it anew.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SlotRow {

@@ -84,7 +84,7 @@ fn touch_everything(world: &mut World) {
         let _ = world.make(Inode::ROOT, "made", NewNode::File);
     }
     let _ = slot::replay(&world.rows, &Keys, world.session, SlotId::new(0), SlotSeq::new(1));
-    let _ = crate::session::end(&mut world.rows, world.session);
+    let _ = crate::session::end(&mut world.rows, world.session, at(9));
     for _ in 0..9 {
         let _ = continue_work(&mut world.rows, at(9), 3);
     }

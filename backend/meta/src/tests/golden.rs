@@ -8,8 +8,8 @@ use weft_wire::meta::{Attributes, FileKind, MetaError, MetaReply};
 
 use super::world::{at, geometry, name, session_id, session_row};
 use crate::{
-    CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow, RowKey, SlotRow,
-    SymlinkRow, Xattr, XattrRow,
+    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow,
+    RowKey, SlotRow, SymlinkRow, Xattr, XattrRow,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -113,6 +113,8 @@ fn session_rows() -> Vec<String> {
         empty(RowKey::Truncating(inode)),
         line(RowKey::Reaping(inode), &ReapingRow { key: Some(DataKeyId::new(6)) }),
         empty(RowKey::Ending(session)),
+        line(RowKey::Closing(session), &ClosingRow { ended: at(8), closed: None }),
+        line(RowKey::Closing(session), &ClosingRow { ended: at(8), closed: Some(at(9)) }),
     ]
 }
 
@@ -123,7 +125,7 @@ fn rows_are_these_bytes() {
 }
 
 #[rustfmt::skip]
-const GOLDEN: [&str; 17] = [
+const GOLDEN: [&str; 19] = [
     "01 8619012d0719012d0c1a0001000003",
     "02000000000000012c 868f19012c02001909ed011903e81864001a0001117019100082010582201a3b9ac9ff8203058\
      2040505f606000707",
@@ -145,4 +147,6 @@ const GOLDEN: [&str; 17] = [
     "0d000000000000012c",
     "0e000000000000012c 8106",
     "0fabababababababababababababababab",
+    "10abababababababababababababababab 81820805",
+    "10abababababababababababababababab 82820805820905",
 ];

@@ -8,8 +8,8 @@ use weft_wire::meta::FileKind;
 use super::memory::Memory;
 use super::world::Names;
 use crate::{
-    CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NameHasher, ReapingRow, RowKey,
-    SessionRow, SlotRow, SymlinkRow, XattrRow,
+    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NameHasher, ReapingRow,
+    RowKey, SessionRow, SlotRow, SymlinkRow, XattrRow,
 };
 
 /// All rows, by kind.
@@ -32,6 +32,8 @@ struct Rows {
     reaping: BTreeMap<Inode, ReapingRow>,
     owners: Vec<weft_types::SessionId>,
     sessions: BTreeSet<weft_types::SessionId>,
+    closing: BTreeSet<weft_types::SessionId>,
+    open: BTreeSet<weft_types::SessionId>,
 }
 
 fn value<T: for<'b> minicbor::Decode<'b, ()>>(bytes: &[u8]) -> T {
@@ -90,6 +92,7 @@ impl Rows {
             }
             RowKey::Session(session) => {
                 let _: SessionRow = value(bytes);
+                self.open.insert(session);
                 assert!(self.sessions.insert(session));
             }
             RowKey::Slot { session, .. } => {
@@ -98,6 +101,10 @@ impl Rows {
             }
             RowKey::Truncating(inode) => drop(self.truncating.insert(inode)),
             RowKey::Reaping(inode) => drop(self.reaping.insert(inode, value(bytes))),
+            RowKey::Closing(session) => {
+                let _: ClosingRow = value(bytes);
+                self.closing.insert(session);
+            }
             RowKey::Ending(session) => assert!(self.sessions.insert(session), "open or ending, not both"),
         }
     }
@@ -125,6 +132,7 @@ impl Rows {
         }
         assert!(self.names.keys().all(|inode| self.inodes.contains_key(inode)), "a name leads nowhere");
         assert!(self.orphans.iter().all(|(_, inode)| self.inodes.contains_key(inode)));
+        assert!(self.open.is_disjoint(&self.closing), "a session that has ended is open");
         assert!(self.owners.iter().all(|session| self.sessions.contains(session)));
     }
 

@@ -125,9 +125,9 @@ fn an_ended_sessions_orphans_are_reaped_bit_by_bit() {
         world.unlink(Inode::ROOT, &format!("f{i}")).expect("unlinks");
     }
     world.unlink(Inode::ROOT, "f").expect("unlinks");
-    assert_eq!(crate::session::end(&mut world.rows, world.session), Ok(true));
+    assert_eq!(crate::session::end(&mut world.rows, world.session, super::world::at(9)), Ok(true));
     invariants::check(&world.rows, world.names);
     assert!(finish(&mut world, 50) > 50);
     let kinds: Vec<_> = world.rows.rows.keys().map(|key| key[0]).collect();
-    assert!(kinds.iter().all(|kind| [1, 2, 9].contains(kind)), "nothing of it is left: {kinds:?}");
+    assert!(kinds.iter().all(|kind| [1, 2, 9, 16].contains(kind)), "nothing of it is left: {kinds:?}");
 }

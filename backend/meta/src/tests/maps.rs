@@ -6,7 +6,7 @@ use weft_wire::meta::{
 };
 
 use super::invariants;
-use super::world::{World, at, geometry, session_id};
+use super::world::{GROUP_EPOCH, World, at, geometry, session_id};
 use crate::reclaim::{self, ExtentState};
 use crate::{limits, session};
 
@@ -85,7 +85,7 @@ fn a_commit_is_refused_as_a_whole() {
     let rows = [
         (foreign, MetaError::ForeignExtent),
         (used, MetaError::ForeignExtent),
-        (old, MetaError::ForeignExtent),
+        (old, MetaError::StaleGroup),
         (nowhere, MetaError::ForeignExtent),
         (other_key, MetaError::Invalid),
         (far, MetaError::FileTooLarge),
@@ -182,6 +182,7 @@ fn a_page_of_the_map_starts_with_the_run_that_covers() {
         let found: Vec<_> = page.entries.iter().map(|entry| entry.offset.get()).collect();
         assert_eq!((&found[..], page.end), (offsets, end), "{from}..{until}");
         assert!(page.entries.iter().all(|entry| entry.geometry == geometry(10)));
+        assert!(page.entries.iter().all(|entry| entry.group_epoch == GROUP_EPOCH));
     }
 }
 
@@ -225,7 +226,7 @@ fn a_drop_sees_every_extent_once() {
     }
     world.commit(file, &[(0, 30)]).expect("commits");
     assert_eq!(crate::drop::extents_left(&world.rows), Ok(11));
-    assert!(session::end(&mut world.rows, world.session).expect("ends"));
+    assert!(session::end(&mut world.rows, world.session, at(9)).expect("ends"));
     let mut left = 11;
     while left > 0 {
         let page = crate::drop::extents(&world.rows, 4).expect("lists");

@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole: operations against a model, rules in tables, rows byte by byte.
 
+mod compactions;
 mod damage;
 mod golden;
 mod invariants;
@@ -10,6 +11,7 @@ mod memory;
 mod model;
 mod names;
 mod operations;
+mod placed;
 mod random;
 mod renames;
 mod row_keys;

@@ -184,7 +184,7 @@ impl Pair {
     /// The session ends; its orphans go, a few rows at a time.
     fn new_session(&mut self, budget: usize) {
         let next = session_id(self.world.session.to_bytes()[0].wrapping_add(1));
-        assert_eq!(session::end(&mut self.world.rows, self.world.session), Ok(true));
+        assert_eq!(session::end(&mut self.world.rows, self.world.session, super::world::at(9)), Ok(true));
         self.world.session = next;
         session::open(&mut self.world.rows, next, &session_row(false));
         while self.world.work(budget) == Progress::More {

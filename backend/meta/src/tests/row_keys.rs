@@ -40,6 +40,7 @@ pub(super) fn key() -> impl Strategy<Value = RowKey> {
         inode().prop_map(RowKey::Truncating),
         inode().prop_map(RowKey::Reaping),
         session().prop_map(RowKey::Ending),
+        session().prop_map(RowKey::Closing),
     ]
 }
 
@@ -83,6 +84,7 @@ proptest! {
         prop_assert_eq!(contains(&range::slots(owner), &key), slot);
         let work = matches!(key, RowKey::Truncating(_) | RowKey::Reaping(_) | RowKey::Ending(_));
         prop_assert_eq!(contains(&range::work(), &key), work);
+        prop_assert_eq!(contains(&range::closing(), &key), matches!(key, RowKey::Closing(_)));
         prop_assert_eq!(contains(&range::extents(None), &key), matches!(key, RowKey::Extent(_)));
         prop_assert_eq!(contains(&range::sessions(None), &key), matches!(key, RowKey::Session(_)));
         if let RowKey::DeadExtent(id) = key {
@@ -124,6 +126,7 @@ fn what_people_wrote_is_sealed_and_names_are_padded() {
         RowKey::Truncating(inode),
         RowKey::Reaping(inode),
         RowKey::Ending(session),
+        RowKey::Closing(session),
     ];
     assert!(clear.iter().all(|key| key.sealing() == Sealing::Clear));
 }

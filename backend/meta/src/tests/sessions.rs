@@ -4,7 +4,8 @@ use weft_types::{Inode, SlotId, SlotSeq};
 use weft_wire::KeyBytes;
 use weft_wire::meta::{MakeNode, MetaError, MetaOp, MetaReply, NewNode};
 
-use super::world::{Keys, World, key_bytes, name, session_id, session_row};
+use super::world::{Keys, World, at, key_bytes, name, session_id, session_row};
+use crate::session::SessionState;
 use crate::slot::{self, Attempt};
 use crate::{Progress, is_mutation, session};
 
@@ -34,8 +35,8 @@ fn only_an_open_session_is_served() {
     session::open(&mut world.rows, world.session, &session_row(true));
     assert!(world.run(&get).is_ok());
     assert_eq!(world.run(&make("f")), Err(MetaError::ReadOnly));
-    assert_eq!(session::end(&mut world.rows, world.session), Ok(true));
-    assert_eq!(session::end(&mut world.rows, world.session), Ok(false));
+    assert_eq!(session::end(&mut world.rows, world.session, at(9)), Ok(true));
+    assert_eq!(session::end(&mut world.rows, world.session, at(9)), Ok(false));
     assert_eq!(world.run(&get), Err(MetaError::SessionEnded));
     assert_eq!(world.run(&make("f")), Err(MetaError::SessionEnded));
 }
@@ -91,10 +92,10 @@ fn a_session_takes_its_slots_and_orphans_along() {
     let kept = world.rows.rows.len();
     once(&mut world, 1, &make("f")).expect("makes");
     world.unlink(Inode::ROOT, "f").expect("unlinks");
-    session::end(&mut world.rows, world.session).expect("ends");
+    session::end(&mut world.rows, world.session, at(9)).expect("ends");
     assert_eq!(world.work(1), Progress::More);
     while world.work(1) == Progress::More {}
-    assert_eq!(world.rows.rows.len(), kept - 1, "all but the session's row");
+    assert_eq!(world.rows.rows.len(), kept, "the session's row has become one that says it is closing");
 }
 
 #[test]
@@ -112,4 +113,32 @@ fn another_sessions_orphan_is_not_reaped() {
 fn reads_are_no_mutations() {
     assert!(is_mutation(&make("f")) && is_mutation(&MetaOp::Reap { inodes: Vec::new() }));
     assert!(!is_mutation(&MetaOp::GetSpace) && !is_mutation(&MetaOp::Open { inode: Inode::ROOT }));
+}
+
+#[test]
+fn an_ended_session_is_remembered_until_nothing_of_it_can_be_on_drives() {
+    let mut world = World::new();
+    for number in 2..6 {
+        session::open(&mut world.rows, session_id(number), &session_row(false));
+        session::end(&mut world.rows, session_id(number), at(i64::from(number))).expect("ends");
+    }
+    let state = |world: &World, number| session::state(&world.rows, session_id(number)).expect("reads");
+    assert_eq!(
+        [state(&world, 1), state(&world, 2), state(&world, 9)],
+        [SessionState::Open, SessionState::Closing, SessionState::Unknown]
+    );
+    let closing = session::closing(&world.rows, 3).expect("lists");
+    assert_eq!(closing, (2..5).map(|number| (session_id(number), at(i64::from(number)))).collect::<Vec<_>>());
+    assert_eq!(session::forget_closed(&mut world.rows, &[session_id(2)]), Ok(()));
+    assert_eq!(state(&world, 2), SessionState::Closing, "what a drive may still take is not forgotten");
+    for (number, was) in [(1, false), (3, true), (3, false), (9, false)] {
+        assert_eq!(session::closed_everywhere(&mut world.rows, session_id(number), at(20)), Ok(was));
+    }
+    assert_eq!(state(&world, 3), SessionState::Closed(at(20)));
+    assert_eq!(session::closed(&world.rows, 9), Ok(vec![(session_id(3), at(20))]));
+    let left: Vec<_> =
+        session::closing(&world.rows, 9).expect("lists").into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, [session_id(2), session_id(4), session_id(5)]);
+    session::forget_closed(&mut world.rows, &[session_id(3)]).expect("forgets");
+    assert_eq!(state(&world, 3), SessionState::Unknown);
 }
