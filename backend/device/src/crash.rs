@@ -26,7 +26,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Device, MemoryDevice};
+use super::{Device, MemoryDevice, check_block, whole_blocks};
 
 /// Bytes a medium writes whole or not at all.
 pub const SECTOR: usize = 512;
@@ -172,7 +172,7 @@ impl Recorder {
             }
             Loss::Random { seed } => shuffle_in(unflushed, &mut medium, &mut Draw::new(cut as u64, seed)),
         }
-        MemoryDevice::from_bytes(medium)
+        MemoryDevice::from_bytes(medium).with_block(self.block)
     }
 
     /// What of the record a cut at `cut` may lose: from the start of the last flush that completed before it to
@@ -277,11 +277,7 @@ impl Device for Recorder {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if !offset.is_multiple_of(self.block.into())
-            || !(bytes.len() as u64).is_multiple_of(self.block.into())
-        {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+        check_block(self.block, bytes, offset)?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         if offset.checked_add(bytes.len()).is_none() {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -297,7 +293,7 @@ impl Device for Recorder {
     }
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        let whole = super::whole_blocks(&range, self.block);
+        let whole = whole_blocks(&range, self.block);
         let bound = |at| usize::try_from(at).map_err(|_| io::ErrorKind::UnexpectedEof);
         let range = bound(whole.start)?..bound(whole.end)?;
         if range.is_empty() { Ok(()) } else { self.record(Io::Punch { range }) }

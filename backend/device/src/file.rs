@@ -1,38 +1,33 @@
 //! A file as a device.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate, fstatfs};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use super::Device;
+use super::open::{OpenDeviceError, lock};
+use super::workers::Workers;
+use super::{Device, IoCounters, ReadDone};
 
-/// Why a file cannot serve as a device.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenDeviceError {
-    /// Another process has it open, or this one has, already.
-    #[error("{} is in use by another process", .0.display())]
-    InUse(PathBuf),
-    /// The host refused.
-    #[error("cannot open {}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the host said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// A regular file through the host's page cache, held under an exclusive lock while it is open.
+/// A regular file or a block device through the host's page cache, nobody else's while it is open.
 #[derive(Debug)]
 pub struct FileDevice {
-    file: File,
+    medium: Arc<Medium>,
     size: u64,
+    /// Threads that wait in the caller's stead. Without them callers wait as long as the host does.
+    workers: Option<Workers>,
+}
+
+/// What is shared with the threads that wait.
+#[derive(Debug)]
+struct Medium {
+    file: File,
     /// The file lives in memory: reading it never waits.
     in_memory: bool,
 }
@@ -60,35 +55,62 @@ impl FileDevice {
     fn lock(path: &Path, opened: io::Result<File>, grow_to: Option<u64>) -> Result<Self, OpenDeviceError> {
         let failed = |source| OpenDeviceError::Io { path: path.to_owned(), source };
         let file = opened.map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenDeviceError::InUse(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        lock(&file, path)?;
         if let Some(size) = grow_to {
             file.set_len(size).map_err(failed)?;
         }
         let size = file.metadata().map_err(failed)?.len();
-        let filesystem = fstatfs(&file).map_err(|errno| failed(errno.into()))?;
+        Self::over(file, size).map_err(failed)
+    }
+
+    /// Serves `size` bytes of a file that is open already and ours alone.
+    pub(crate) fn over(file: File, size: u64) -> io::Result<Self> {
+        let filesystem = fstatfs(&file)?;
         // The field's width and sign differ between processors.
         let in_memory = u64::try_from(filesystem.f_type) == Ok(TMPFS_MAGIC);
-        Ok(Self { file, size, in_memory })
+        Ok(Self { medium: Arc::new(Medium { file, in_memory }), size, workers: None })
+    }
+
+    /// Has threads wait, so that a caller waits a bounded time.
+    pub(crate) fn with_workers(self, workers: Workers) -> Self {
+        Self { workers: Some(workers), ..self }
+    }
+
+    /// Lets a thread wait for the host where there are threads.
+    fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Medium) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match &self.workers {
+            None => job(&self.medium),
+            Some(workers) => {
+                let medium = Arc::clone(&self.medium);
+                workers.run(move || {
+                    let done = job(&medium);
+                    // Let go before the caller knows, who may open the file again.
+                    drop(medium);
+                    done
+                })
+            }
+        }
+    }
+
+    fn check(&self, range: &Range<u64>) -> io::Result<usize> {
+        let len = range.end.checked_sub(range.start).filter(|_| range.end <= self.size);
+        len.and_then(|len| usize::try_from(len).ok()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 
-impl Device for FileDevice {
-    fn size(&self) -> u64 {
-        self.size
+impl Medium {
+    fn read(&self, len: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
-    }
-
-    /// What is not in the page cache would wait, and so does everything where the host's filesystem cannot tell.
     fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         if self.in_memory {
-            return self.read_at(buf, offset);
+            return self.file.read_exact_at(buf, offset);
         }
         let len = buf.len();
         let read = preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT);
@@ -96,27 +118,15 @@ impl Device for FileDevice {
         if read == Ok(len) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match fallocate(&self.file, hole, range.start, range.end - range.start) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeroes(range),
+            // A block device takes whole sectors only.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.write_zeroes(range),
             other => Ok(other?),
         }
     }
-}
 
-impl FileDevice {
     /// For hosts whose filesystem has no holes.
     fn write_zeroes(&self, range: Range<u64>) -> io::Result<()> {
         const STEP: usize = 64 << 10;
@@ -126,6 +136,77 @@ impl FileDevice {
             self.file.write_all_at(&zeroes[..left], offset)?;
         }
         Ok(())
+    }
+}
+
+impl Device for FileDevice {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let len = self.check(&(offset..offset.saturating_add(buf.len() as u64)))?;
+        if self.workers.is_none() {
+            return self.medium.file.read_exact_at(buf, offset);
+        }
+        if self.medium.read_at_once(buf, offset).is_err() {
+            buf.copy_from_slice(&self.run(move |medium| medium.read(len, offset))?);
+        }
+        Ok(())
+    }
+
+    /// What is not in the page cache would wait, and so does everything where the host's filesystem cannot tell.
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check(&(offset..offset.saturating_add(buf.len() as u64)))?;
+        self.medium.read_at_once(buf, offset)
+    }
+
+    /// What is in the page cache is given at once. `ResourceBusy` where too much waits already.
+    fn read_then(&self, range: Range<u64>, done: ReadDone) {
+        let len = match self.check(&range) {
+            Ok(len) => len,
+            Err(error) => return done(Err(error)),
+        };
+        let mut bytes = vec![0; len];
+        let Some(workers) = &self.workers else {
+            let read = self.medium.file.read_exact_at(&mut bytes, range.start);
+            return done(read.map(|()| Bytes::from(bytes)));
+        };
+        if self.medium.read_at_once(&mut bytes, range.start).is_ok() {
+            return done(Ok(bytes.into()));
+        }
+        let (medium, start) = (Arc::clone(&self.medium), range.start);
+        workers.read(
+            move || {
+                let read = medium.file.read_exact_at(&mut bytes, start);
+                read.map(|()| Bytes::from(bytes))
+            },
+            done,
+        );
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.check(&(offset..offset.saturating_add(bytes.len() as u64)))?;
+        if self.workers.is_none() {
+            return self.medium.file.write_all_at(bytes, offset);
+        }
+        let bytes = bytes.to_vec();
+        self.run(move |medium| medium.file.write_all_at(&bytes, offset))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.run(|medium| medium.file.sync_data())
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        if self.check(&range)? == 0 {
+            return Ok(());
+        }
+        self.run(move |medium| medium.punch(range))
+    }
+
+    fn counters(&self) -> IoCounters {
+        self.workers.as_ref().map(Workers::counters).unwrap_or_default()
     }
 }
 
@@ -165,7 +246,7 @@ mod tests {
     fn a_file_in_memory_never_waits() {
         let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
         let device = FileDevice::create(&dir.path().join("device"), 1 << 20).expect("created");
-        if device.in_memory {
+        if device.medium.in_memory {
             device.read_at_once(&mut [0; 9], 500_000).expect("a hole reads too");
         }
     }
@@ -181,7 +262,7 @@ mod tests {
         let holes = bytes.iter().enumerate().all(|(i, b)| (*b == 0) == (100..150_100).contains(&i));
         assert!(holes, "exactly the hole is zero");
 
-        device.write_zeroes(150_050..200_000).expect("zeroed");
+        device.medium.write_zeroes(150_050..200_000).expect("zeroed");
         device.read_at(&mut bytes, 0).expect("read");
         assert!(bytes[..100].iter().all(|b| *b == 7) && bytes[100..].iter().all(|b| *b == 0));
         assert!(device.read_at(&mut [0; 2], (1 << 20) - 1).is_err(), "past the end");

@@ -12,10 +12,16 @@ mod aligned;
 pub mod crash;
 mod file;
 mod memory;
+mod open;
+mod pool;
+mod uring;
+mod workers;
 
 pub use aligned::{AlignedBuf, BLOCK};
-pub use file::{FileDevice, OpenDeviceError};
+pub use file::FileDevice;
 pub use memory::{Fault, MemoryDevice};
+pub use open::{IoMode, OpenDeviceError, OpenOptions, Opened, STALL_AFTER, open};
+pub use uring::UringDevice;
 
 /// Takes the outcome of a read, on any thread; it must not wait.
 pub type ReadDone = Box<dyn FnOnce(io::Result<Bytes>) + Send>;
@@ -91,6 +97,15 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     fn stalled(&self) -> bool {
         self.counters().stuck > 0
     }
+}
+
+/// Refuses a write that does not start and end on blocks.
+fn check_block(block: u32, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let block = u64::from(block);
+    if offset.is_multiple_of(block) && (bytes.len() as u64).is_multiple_of(block) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "a write must start and end on blocks"))
 }
 
 /// The whole blocks within a range; an empty range where there are none.

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::Device;
+use super::{Device, check_block, whole_blocks};
 
 /// What a [`MemoryDevice`] does wrong from now on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,9 +40,10 @@ struct State {
 }
 
 /// A device for tests: it forgets what was not flushed when told to, fails when told to, and can be damaged.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryDevice {
     state: Mutex<State>,
+    block: u32,
 }
 
 impl MemoryDevice {
@@ -54,7 +55,13 @@ impl MemoryDevice {
     /// A device that holds these bytes, all durable.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         let durable = bytes.clone();
-        Self { state: Mutex::new(State { bytes, durable, ..State::default() }) }
+        Self { state: Mutex::new(State { bytes, durable, ..State::default() }), block: 1 }
+    }
+
+    /// The same, which refuses writes that do not start and end on multiples of `block` bytes.
+    #[must_use]
+    pub fn with_block(self, block: u32) -> Self {
+        Self { block, ..self }
     }
 
     /// What a reader sees.
@@ -130,6 +137,10 @@ impl Device for MemoryDevice {
         self.lock().bytes.len() as u64
     }
 
+    fn block(&self) -> u32 {
+        self.block
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.lock();
         state.patient_reads += 1;
@@ -143,6 +154,7 @@ impl Device for MemoryDevice {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        check_block(self.block, bytes, offset)?;
         let mut state = self.lock();
         state.check(Fault::Writes, io::ErrorKind::StorageFull)?;
         let range = state.slice(offset, bytes.len())?;
@@ -171,6 +183,7 @@ impl Device for MemoryDevice {
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         let mut state = self.lock();
         state.check(Fault::TearsForGood, io::ErrorKind::Other)?;
+        let range = whole_blocks(&range, self.block);
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let range = state.slice(range.start, len)?;
         state.bytes[range.clone()].fill(0);

@@ -1,0 +1,166 @@
+//! Threads that wait for a host's page cache, so that callers wait no longer than they want to.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{IoCounters, ReadDone};
+
+/// Threads of one device.
+const THREADS: usize = 4;
+
+/// Jobs that may wait for a thread.
+const WAITING: usize = 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Debug, Default)]
+struct Counters {
+    errors: AtomicU64,
+    stalls: AtomicU64,
+    stuck: AtomicU64,
+}
+
+/// Threads that run one job after another; they end when this is dropped and their jobs are done.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    jobs: mpsc::SyncSender<Job>,
+    counters: Arc<Counters>,
+    stall_after: Duration,
+}
+
+impl Workers {
+    /// # Errors
+    /// The host's when it gives no thread.
+    pub(crate) fn start(name: &str, stall_after: Duration) -> io::Result<Self> {
+        let (jobs, receiver) = mpsc::sync_channel::<Job>(WAITING);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..THREADS {
+            let receiver = Arc::clone(&receiver);
+            thread::Builder::new().name(format!("io-{name}")).spawn(move || {
+                loop {
+                    let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(job) = next else { return };
+                    // A caller's fault is not everybody's.
+                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+                        tracing::error!("the receiver of an IO panicked");
+                    }
+                }
+            })?;
+        }
+        Ok(Self { jobs, counters: Arc::default(), stall_after })
+    }
+
+    /// Runs `job` on a thread and waits for it, but not for ever: one that is given up and has not begun is left
+    /// out, one that has begun goes on by itself.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (sender, outcome) = mpsc::sync_channel(1);
+        // Whoever comes first, the caller that gives up or the thread that begins.
+        let decided = Arc::new(AtomicBool::new(false));
+        let (begins, counters) = (Arc::clone(&decided), Arc::clone(&self.counters));
+        let task = Box::new(move || {
+            if begins.swap(true, Relaxed) {
+                return;
+            }
+            if sender.send(job()).is_err() {
+                counters.stuck.fetch_sub(1, Relaxed);
+            }
+        });
+        if self.jobs.try_send(task).is_err() {
+            self.counters.errors.fetch_add(1, Relaxed);
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let done = outcome.recv_timeout(self.stall_after).unwrap_or_else(|_| {
+            self.counters.stalls.fetch_add(1, Relaxed);
+            if decided.swap(true, Relaxed) {
+                self.counters.stuck.fetch_add(1, Relaxed);
+            }
+            Err(io::ErrorKind::TimedOut.into())
+        });
+        if done.is_err() {
+            self.counters.errors.fetch_add(1, Relaxed);
+        }
+        done
+    }
+
+    /// Runs `read` on a thread and gives its outcome to `done`. The caller does not wait, and so nobody gives up.
+    pub(crate) fn read(&self, read: impl FnOnce() -> io::Result<Bytes> + Send + 'static, done: ReadDone) {
+        // It is taken by the job, or taken back when there is no room for one.
+        let done = Arc::new(Mutex::new(Some(done)));
+        let take =
+            |done: &Mutex<Option<ReadDone>>| done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (theirs, counters) = (Arc::clone(&done), Arc::clone(&self.counters));
+        let job = Box::new(move || {
+            let outcome = read();
+            counters.errors.fetch_add(outcome.is_err().into(), Relaxed);
+            if let Some(done) = take(&theirs) {
+                done(outcome);
+            }
+        });
+        if self.jobs.try_send(job).is_err()
+            && let Some(done) = take(&done)
+        {
+            self.counters.errors.fetch_add(1, Relaxed);
+            done(Err(io::ErrorKind::ResourceBusy.into()));
+        }
+    }
+
+    pub(crate) fn counters(&self) -> IoCounters {
+        let Counters { errors, stalls, stuck } = &*self.counters;
+        IoCounters { errors: errors.load(Relaxed), stalls: stalls.load(Relaxed), stuck: stuck.load(Relaxed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_takes_too_long_is_given_up_and_counted_until_it_is_back() {
+        let workers = Workers::start("test", Duration::from_millis(20)).expect("threads");
+        let (go, gone) = mpsc::channel::<()>();
+        let error = workers.run(move || gone.recv().map_err(io::Error::other)).expect_err("too long");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(workers.counters(), IoCounters { errors: 1, stalls: 1, stuck: 1 });
+        assert_eq!(workers.run(|| Ok(7)).expect("another thread"), 7);
+        go.send(()).expect("it waits");
+        while workers.counters().stuck > 0 {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_job_that_was_given_up_before_it_began_is_left_out() {
+        let workers = Workers::start("test", Duration::from_millis(20)).expect("threads");
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = Arc::new(Mutex::new(gone));
+        for _ in 0..THREADS {
+            let gone = Arc::clone(&gone);
+            let wait = move || gone.lock().expect("lock").recv().map_err(io::Error::other);
+            workers.run(wait).expect_err("too long");
+        }
+        let ran = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&ran);
+        workers
+            .run(move || {
+                mark.store(true, Relaxed);
+                Ok(())
+            })
+            .expect_err("no thread is free");
+        for _ in 0..THREADS {
+            go.send(()).expect("it waits");
+        }
+        while workers.counters().stuck > 0 {
+            thread::yield_now();
+        }
+        workers.run(|| Ok(())).expect("free again, and behind the one that was given up");
+        assert!(!ran.load(Relaxed));
+    }
+}
