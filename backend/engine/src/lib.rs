@@ -9,16 +9,25 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod checkpoint;
 mod directory;
+mod drives;
 mod index;
 mod log;
 mod recovery;
-mod store;
+mod registry;
+mod shard_log;
+pub mod store;
+mod store_file;
 
+pub use checkpoint::{CheckpointError, LoadError};
+pub use drives::{DriveCallError, LogDrives};
 pub use index::{Index, IndexError, OpenIndexError, Row};
 pub use log::{
     AppendError, BATCH_BYTES_MAX, Batch, Deposed, FileLog, FileLogOptions, Log, MemoryLog, OpenLogError,
     ReadError, Room, RowChange, SealError, TrimError,
 };
 pub use recovery::{RecoverError, Recovered, recover};
-pub use store::{Generation, OpenedStore, StoreDamage, StoreError, StoreFile, StoreHeader};
+pub use registry::{ShardRegistry, SwapError};
+pub use shard_log::{MaintainError, ShardLog};
+pub use store_file::{Generation, OpenedStore, StoreDamage, StoreError, StoreFile, StoreHeader};

@@ -231,6 +231,13 @@ pub enum AppendError {
     /// There is no room, within what the batch may use. Nothing was written.
     #[error("no space left in the log")]
     NoSpace,
+    /// Too few drives answer, or management does not. Whether the batch is durable is unknown: append the same again,
+    /// or give the ownership up.
+    #[error("the log waits for drives: {reason}")]
+    Unavailable {
+        /// What is missing.
+        reason: String,
+    },
     /// The device failed, now or before. Whether the batch is durable is unknown.
     #[error("the log's device failed")]
     Device(#[source] io::Error),
@@ -250,6 +257,22 @@ pub enum ReadError {
     /// The position is not one of this log's.
     #[error("the log has no batch {0}")]
     NoSuchPosition(Position),
+    /// No copy of a batch is whole.
+    #[error("batch {seq} is damaged or missing on every drive that should have it: {reason}")]
+    Lost {
+        /// Its sequence.
+        seq: u64,
+        /// What is wrong with the last copy that was tried.
+        reason: String,
+    },
+    /// No drive that has the batch whole answers now.
+    #[error("batch {seq} cannot be read now: {reason}")]
+    Unavailable {
+        /// Its sequence.
+        seq: u64,
+        /// What the last drive said.
+        reason: String,
+    },
     /// Bytes that were whole when the log was opened are not any more.
     #[error("{} is damaged at byte {offset}: {reason}", path.display())]
     Damaged {
