@@ -7,10 +7,11 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use weft_layout::ClusterMap;
-use weft_types::{DriveId, MapVersion};
+use weft_types::{DriveId, MapVersion, Timestamp};
 use weft_wire::NoRefusal;
 use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionRenewed};
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
+use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
 use weft_wire::meta::{MetaError, MetaReply};
 
@@ -40,6 +41,13 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone>;
     /// Ends the session.
     fn close(&self, call: CloseSession, deadline: Duration) -> Answer<SessionClosed, SessionGone>;
+    /// Shows a drive what lets this session put shards there.
+    fn present(
+        &self,
+        drive: DriveId,
+        call: PresentGrant,
+        deadline: Duration,
+    ) -> Answer<GrantTaken, GrantRefusal>;
     /// Stores a shard.
     fn put(
         &self,
@@ -60,6 +68,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     fn map(&self, known: Option<MapVersion>, deadline: Duration) -> Answer<MapReply, NoRefusal>;
     /// From now on peers are where this map says.
     fn install(&self, map: &ClusterMap);
+    /// What the host's clock says: the modification time of what is written now.
+    fn now(&self) -> Timestamp;
     /// Closes all connections.
     fn shut_down(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use weft_types::ByteCount;
 use weft_wire::management::FrontendReport;
 use weft_wire::meta::{Caller, MetaOp, MetaReply, Space};
@@ -12,6 +12,8 @@ use weft_wire::meta::{Caller, MetaOp, MetaReply, Space};
 use crate::{Core, FsError};
 
 const TICK: Duration = Duration::from_secs(1);
+/// Between two questions for a map that something waits for.
+const MAP_PAUSE: Duration = Duration::from_millis(200);
 const CALL: Duration = Duration::from_secs(3);
 /// Unlinked files of one call.
 const REAP_MAX: usize = 1024;
@@ -22,6 +24,7 @@ pub(crate) fn start(core: &Arc<Core>) {
     runtime.spawn(renew(Arc::downgrade(core)));
     runtime.spawn(tell(Arc::downgrade(core)));
     runtime.spawn(tidy(Arc::downgrade(core)));
+    runtime.spawn(ask_for_map(Arc::downgrade(core)));
     runtime.spawn(finish(Arc::downgrade(core)));
 }
 
@@ -50,6 +53,17 @@ async fn tell(core: Weak<Core>) {
         }
         drop(core);
         sleep(TICK).await;
+    }
+}
+
+/// Fetches the map as long as something waits for a newer one.
+async fn ask_for_map(core: Weak<Core>) {
+    let Some(mut wanted) = core.upgrade().map(|core| core.cluster.wanted()) else { return };
+    while wanted.wait_for(|waiting| *waiting > 0).await.is_ok() {
+        let Some(core) = living(&core) else { return };
+        core.refresh_map().await;
+        drop(core);
+        sleep(MAP_PAUSE).await;
     }
 }
 
@@ -126,9 +140,10 @@ impl Core {
 
     /// Asks for the room of the filesystem.
     pub(crate) async fn poll_space(&self) -> Result<Space, FsError> {
+        let asked = Instant::now();
         match self.session.meta(Caller::default(), MetaOp::GetSpace).await? {
             MetaReply::Space(space) => {
-                self.room.learn(space.free.get());
+                self.room.learn(asked, space.free.get());
                 Ok(space)
             }
             _ => Err(FsError::Protocol),

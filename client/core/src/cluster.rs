@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use weft_layout::{ClusterMap, DriveState, GroupSlot, PlacementGroup, Protection};
-use weft_types::{DriveId, GroupId, MapVersion};
+use weft_types::{DriveId, Epoch, GroupId, MapVersion};
 
 use crate::latency::Latency;
 
@@ -45,11 +46,12 @@ impl MapView {
         self.map.groups.get(*self.groups.get(&id)?)
     }
 
-    /// Who may hold a group's slot: the member, then earlier ones, the newest first.
-    pub(crate) fn holders(&self, group: GroupId, slot: GroupSlot) -> Vec<DriveId> {
+    /// Who may hold a group's slot of what was put under `epoch`: the member of then, the present one, and those of
+    /// other times, the newest first.
+    pub(crate) fn holders(&self, group: GroupId, epoch: Epoch, slot: GroupSlot) -> Vec<DriveId> {
         let Some(group) = self.group(group) else { return Vec::new() };
-        let lists =
-            core::iter::once(&group.members).chain(group.history.iter().map(|earlier| &earlier.members));
+        let lists = group.members_at(epoch).into_iter().chain(core::iter::once(&group.members[..]));
+        let lists = lists.chain(group.history.iter().map(|earlier| &earlier.members[..]));
         let mut holders = Vec::new();
         for drive in lists.filter_map(|members| members.get(slot.get())) {
             if !holders.contains(drive) {
@@ -57,6 +59,11 @@ impl MapView {
             }
         }
         holders
+    }
+
+    /// Whether the map says that all members of a group are up.
+    fn is_up(&self, group: &PlacementGroup) -> bool {
+        group.members.iter().all(|drive| self.states.get(drive) == Some(&DriveState::Up))
     }
 }
 
@@ -73,15 +80,31 @@ pub(crate) struct Cluster {
     suspicions: Mutex<HashMap<DriveId, Suspicion>>,
     turn: AtomicUsize,
     pub(crate) latency: Latency,
+    /// The version of the map in use.
+    changed: watch::Sender<MapVersion>,
+    /// How many wait for a newer map.
+    asking: watch::Sender<usize>,
+}
+
+/// As long as it lives, management is asked for a newer map every now and then.
+#[derive(Debug)]
+pub(crate) struct Asking(Arc<Cluster>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Cluster {
     pub(crate) fn new(map: ClusterMap) -> Self {
         Self {
+            changed: watch::Sender::new(map.version),
             view: RwLock::new(Arc::new(MapView::new(map))),
             suspicions: Mutex::default(),
             turn: AtomicUsize::new(0),
             latency: Latency::default(),
+            asking: watch::Sender::new(0),
         }
     }
 
@@ -93,11 +116,29 @@ impl Cluster {
     /// Takes a newer map over. Returns whether it is newer.
     pub(crate) fn install(&self, map: ClusterMap) -> bool {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let newer = map.version > view.version();
+        let (version, newer) = (map.version, map.version > view.version());
         if newer {
             *view = Arc::new(MapView::new(map));
+            drop(view);
+            self.changed.send_replace(version);
         }
         newer
+    }
+
+    /// Tells of every newer map.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<MapVersion> {
+        self.changed.subscribe()
+    }
+
+    /// Something waits for a newer map until the value is dropped.
+    pub(crate) fn ask(self: &Arc<Self>) -> Asking {
+        self.asking.send_modify(|count| *count += 1);
+        Asking(Arc::clone(self))
+    }
+
+    /// Tells how many wait for a newer map.
+    pub(crate) fn wanted(&self) -> watch::Receiver<usize> {
+        self.asking.subscribe()
     }
 
     /// Whether to turn to other drives first.
@@ -133,25 +174,22 @@ impl Cluster {
         }
     }
 
-    /// A group for a new extent: in turn among those whose drives all take shards, else among all.
-    pub(crate) fn choose_group(&self) -> Option<PlacementGroup> {
+    /// A group for a new extent: in turn among those whose drives all take shards, else among those whose drives are
+    /// all up by the map, else among all. `None` when there is none but `without`.
+    pub(crate) fn choose_group(&self, without: &[GroupId]) -> Option<PlacementGroup> {
         let view = self.view();
-        let groups = &view.map.groups;
+        let groups: Vec<_> = view.map.groups.iter().filter(|group| !without.contains(&group.id)).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut in_turn = (0..groups.len()).map(|step| &groups[turn.wrapping_add(step) % groups.len()]);
+        let mut in_turn = (0..groups.len()).map(|step| groups[turn.wrapping_add(step) % groups.len()]);
         let first = in_turn.clone().next();
-        in_turn.find(|group| self.is_whole(&view, group)).or(first).cloned()
+        let up = in_turn.clone().find(|group| view.is_up(group));
+        in_turn.find(|group| self.is_whole(&view, group)).or(up).or(first).cloned()
     }
 
-    /// The group to go on with after a failure: another one only when that is whole and this one is not.
-    pub(crate) fn choose_again(&self, group: GroupId) -> Option<PlacementGroup> {
+    /// A group for an extent that cannot be put to `group`: another one whose drives all take shards.
+    pub(crate) fn choose_instead(&self, group: GroupId) -> Option<PlacementGroup> {
         let view = self.view();
-        let Some(same) = view.group(group) else { return self.choose_group() };
-        if self.is_whole(&view, same) {
-            return Some(same.clone());
-        }
-        let other = self.choose_group().filter(|other| self.is_whole(&view, other));
-        other.or_else(|| Some(same.clone()))
+        self.choose_group(&[group]).filter(|other| self.is_whole(&view, other))
     }
 
     fn is_whole(&self, view: &MapView, group: &PlacementGroup) -> bool {

@@ -65,6 +65,11 @@ impl DirtyRuns {
         self.dirty + self.in_flight
     }
 
+    /// Extents that all held bytes would make, at most.
+    pub(crate) fn extents(&self) -> u64 {
+        (self.runs.len() + self.flight.len()) as u64
+    }
+
     /// A run fills an extent.
     pub(crate) const fn has_full_run(&self) -> bool {
         self.full > 0

@@ -70,12 +70,12 @@ impl Codecs {
     }
 }
 
-/// What a drive said about a shard.
-#[derive(Debug)]
+/// Why a shard did not come; of those who may hold it, the last of these counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ShardError {
     Absent,
-    Damaged,
     OutOfReach,
+    Damaged,
 }
 
 impl Fetcher {
@@ -102,37 +102,64 @@ impl Fetcher {
         Ok(Bytes::from(out).slice(span(wanted, covered.start)))
     }
 
-    /// The bytes of a column that a shard stores, from whoever holds it.
+    /// The bytes of a column that a shard stores, from whoever holds it. Where it is not is believed only by the newest
+    /// map: it may have moved.
     async fn get(
         self: Arc<Self>,
-        view: Arc<MapView>,
+        mut view: Arc<MapView>,
         entry: MapEntry,
         shard: ShardIndex,
         column: Column,
     ) -> (ShardIndex, Result<Bytes, ShardError>) {
-        let key = ShardKey { extent: entry.extent, index: shard };
-        let call = GetShard { key, start: column.start(), len: column.len() };
-        let slot = entry.geometry.protection().group_slot(shard, entry.extent.seq);
-        let mut error = ShardError::OutOfReach;
-        for drive in view.holders(entry.group, slot) {
-            let asked = Instant::now();
-            match self.ask(drive, call).await {
-                Ok(bytes) if bytes.len() == column.len() as usize => {
-                    self.cluster.trust(drive);
-                    self.cluster.latency.record(column.len(), asked.elapsed());
-                    return (shard, Ok(bytes));
-                }
-                Err(Failure::Refused(GetRefusal::Absent)) => error = ShardError::Absent,
-                Ok(_) | Err(Failure::Refused(GetRefusal::Damaged | GetRefusal::OutOfRange)) => {
-                    return (shard, Err(ShardError::Damaged));
-                }
-                Err(failure) => {
-                    tracing::debug!(%drive, extent = %entry.extent, ?failure, "a shard was not read");
-                    self.cluster.suspect(drive);
+        let mut asked = Vec::new();
+        let mut worst = ShardError::Absent;
+        loop {
+            let slot = entry.geometry.protection().group_slot(shard, entry.extent.seq);
+            let mut holders = view.holders(entry.group, entry.group_epoch, slot);
+            holders.retain(|drive| !asked.contains(drive));
+            // In the order of the lists, except that those which serve come before those which may not.
+            holders.sort_by_key(|drive| self.cluster.avoids(&view, *drive));
+            for drive in &holders {
+                match self.get_from(*drive, &entry, shard, column).await {
+                    Ok(bytes) => return (shard, Ok(bytes)),
+                    Err(error) => worst = worst.max(error),
                 }
             }
+            asked.append(&mut holders);
+            let newest = self.cluster.view();
+            if newest.version() == view.version() {
+                let error = if asked.is_empty() { ShardError::OutOfReach } else { worst };
+                return (shard, Err(error));
+            }
+            view = newest;
         }
-        (shard, Err(error))
+    }
+
+    async fn get_from(
+        &self,
+        drive: DriveId,
+        entry: &MapEntry,
+        shard: ShardIndex,
+        column: Column,
+    ) -> Result<Bytes, ShardError> {
+        let key = ShardKey { extent: entry.extent, index: shard };
+        let asked = Instant::now();
+        match self.ask(drive, GetShard { key, start: column.start(), len: column.len() }).await {
+            Ok(bytes) if bytes.len() == column.len() as usize => {
+                self.cluster.trust(drive);
+                self.cluster.latency.record(column.len(), asked.elapsed());
+                Ok(bytes)
+            }
+            Err(Failure::Refused(GetRefusal::Absent)) => Err(ShardError::Absent),
+            Ok(_) | Err(Failure::Refused(GetRefusal::Damaged | GetRefusal::OutOfRange)) => {
+                Err(ShardError::Damaged)
+            }
+            Err(failure) => {
+                tracing::debug!(%drive, extent = %entry.extent, ?failure, "a shard was not read");
+                self.cluster.suspect(drive);
+                Err(ShardError::OutOfReach)
+            }
+        }
     }
 
     /// Asks one drive; again while it has too much to do, which says nothing about the shard.
@@ -174,7 +201,7 @@ impl<'a> Gathering<'a> {
         let protection = entry.geometry.protection();
         let gather = Gather::new(entry.geometry, stripe, |shard| {
             let slot = protection.group_slot(shard, entry.extent.seq);
-            let holder = view.holders(entry.group, slot).first().copied();
+            let holder = view.holders(entry.group, entry.group_epoch, slot).first().copied();
             holder.is_none_or(|drive| fetcher.cluster.avoids(&view, drive))
         });
         let sealer = ExtentSealer::new(&source.key, fetcher.filesystem, entry.extent);
@@ -233,7 +260,7 @@ impl<'a> Gathering<'a> {
         for shard in self.gather.late() {
             let entry = &self.source.entry;
             let slot = entry.geometry.protection().group_slot(shard, entry.extent.seq);
-            if let Some(drive) = self.view.holders(entry.group, slot).first() {
+            if let Some(drive) = self.view.holders(entry.group, entry.group_epoch, slot).first() {
                 self.fetcher.cluster.late(*drive);
             }
         }

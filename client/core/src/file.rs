@@ -37,6 +37,8 @@ pub(crate) struct FileState {
     /// The change counter that goes with what is known here.
     pub(crate) change: u64,
     pub(crate) dirty: DirtyRuns,
+    /// How many extents of it the room is kept for.
+    pub(crate) counted_extents: u64,
     pub(crate) map: ExtentMap,
     keys: HashMap<DataKeyId, Arc<DataKey>>,
     /// The key for new extents.
@@ -176,9 +178,10 @@ impl Files {
         self.lock().pinned.contains_key(&inode)
     }
 
-    /// All files in use.
+    /// All files in use, in the order of their inodes.
     pub(crate) fn pinned(self: &Arc<Self>) -> Vec<Pinned> {
-        let inodes: Vec<_> = self.lock().pinned.keys().copied().collect();
+        let mut inodes: Vec<_> = self.lock().pinned.keys().copied().collect();
+        inodes.sort_unstable();
         inodes.into_iter().filter_map(|inode| self.find(inode)).collect()
     }
 }

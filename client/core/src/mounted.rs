@@ -20,6 +20,7 @@ use crate::counters::Counters;
 use crate::extents::ExtentCache;
 use crate::fetch::{Codecs, Fetcher};
 use crate::file::{Files, Pinned};
+use crate::grants::Grants;
 use crate::handle::Handles;
 use crate::names::Names;
 use crate::references::References;
@@ -60,6 +61,7 @@ pub struct Core {
     pub(crate) runtime: Handle,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) session: Arc<Session>,
+    pub(crate) grants: Arc<Grants>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) extents: ExtentCache,
@@ -91,6 +93,7 @@ impl Core {
     pub(crate) fn start(parts: Parts, runtime: Handle, thread: Option<oneshot::Sender<()>>) -> Arc<Self> {
         let Parts { backend, session, map, memory, labels } = parts;
         backend.install(&map);
+        let protection = map.protection;
         let (cluster, counters) = (Arc::new(Cluster::new(map)), Arc::<Counters>::default());
         let fetcher = Fetcher {
             backend: Arc::clone(&backend),
@@ -100,10 +103,12 @@ impl Core {
             filesystem: session.filesystem(),
         };
         let memory = Memory::new(memory);
+        let grants = Grants::new(Arc::clone(&backend), session.grant().clone());
         let core = Arc::new(Self {
             runtime,
             backend,
             cluster,
+            grants: Arc::new(grants),
             fetcher: Arc::new(fetcher),
             extents: ExtentCache::new(memory.cache),
             names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL))),
@@ -115,7 +120,7 @@ impl Core {
             counters,
             labels,
             next_extent: AtomicU64::new(1),
-            room: Room::default(),
+            room: Room::new(protection),
             full: AtomicBool::new(false),
             lost: Mutex::default(),
             _thread: thread,

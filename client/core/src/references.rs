@@ -1,6 +1,6 @@
 //! Who still knows an inode: a kernel's references, and unlinked files that wait for the last of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_types::Inode;
@@ -12,7 +12,7 @@ pub(crate) struct References(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     counts: HashMap<Inode, u64>,
-    orphans: HashSet<Inode>,
+    orphans: BTreeSet<Inode>,
 }
 
 impl References {

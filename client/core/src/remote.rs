@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use weft_layout::ClusterMap;
@@ -16,6 +17,7 @@ use weft_transport::{Bulk, CallError, Peer, Pool};
 use weft_types::{ClusterId, DriveId, MapVersion, NodeId, Role, Timestamp};
 use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionRenewed};
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
+use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
 use weft_wire::management::{
     FrontendReport, GetMap, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, NodeReport,
 };
@@ -147,6 +149,16 @@ impl Backend for Remote {
         self.to_compute(&call, deadline)
     }
 
+    fn present(
+        &self,
+        drive: DriveId,
+        call: PresentGrant,
+        deadline: Duration,
+    ) -> Answer<GrantTaken, GrantRefusal> {
+        let answer = self.to_drive(drive, &call, Bytes::new(), deadline);
+        Box::pin(async move { answer.await.map(|(taken, _)| taken) })
+    }
+
     fn put(
         &self,
         drive: DriveId,
@@ -180,6 +192,10 @@ impl Backend for Remote {
 
     fn install(&self, map: &ClusterMap) {
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = Addresses::of(map);
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
     fn shut_down(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_types::{FilesystemId, SessionId};
 use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionOpened};
+use weft_wire::grant::SignedGrant;
 use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
 use crate::FsError;
@@ -43,6 +44,7 @@ pub(crate) struct Session {
     lease: Mutex<Duration>,
     standing: watch::Sender<Standing>,
     slots: Slots,
+    grant: SignedGrant,
 }
 
 impl Session {
@@ -62,6 +64,7 @@ impl Session {
             lease: Mutex::new(lease),
             standing: watch::Sender::new(Standing::Leased(asked + lease)),
             slots: Slots::new(opened.slots),
+            grant: opened.grant.clone(),
         }
     }
 
@@ -71,6 +74,11 @@ impl Session {
 
     pub(crate) const fn filesystem(&self) -> FilesystemId {
         self.filesystem
+    }
+
+    /// What drives want to see before they take the session's shards.
+    pub(crate) const fn grant(&self) -> &SignedGrant {
+        &self.grant
     }
 
     pub(crate) const fn is_read_only(&self) -> bool {

@@ -1,32 +1,28 @@
 //! Dirty bytes to the drives, and into the file's map.
 
-mod put;
+mod commit;
+mod flight;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use weft_keys::DataKey;
-use weft_types::{DataKeyId, FileOffset};
-use weft_wire::meta::{Caller, Commit, MapEntry, MetaError, MetaOp, MetaReply, NewExtent};
+use weft_types::DataKeyId;
+use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
 use crate::dirty::{Piece, Take};
 use crate::file::Pinned;
 use crate::{Core, FsError};
+use flight::Flight;
 
 /// Dirty bytes are sent when the oldest is this old, a second before the promise is due.
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(4);
 /// The longest that an fsync waits.
 const FSYNC_MAX: Duration = Duration::from_secs(60);
-/// Extents of a file that are stored at once.
-const PUTS_MAX: usize = 32;
 /// Extents of one flight.
 const PIECES_MAX: usize = 1024;
-/// Extents of one commit.
-const COMMIT_MAX: usize = 256;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -134,6 +130,7 @@ impl Core {
         let mut state = file.lock();
         let held = state.dirty.held();
         state.dirty = crate::dirty::DirtyRuns::default();
+        self.room.count(&mut state);
         state.flushing = false;
         state.wanted = None;
         state.since = None;
@@ -166,13 +163,10 @@ impl Core {
         flown
     }
 
-    /// Stores pieces and commits them. Also when some cannot be stored the others are committed: else a flight that
-    /// is larger than the room would fill it, each time anew, with what no map ever refers to.
+    /// Stores pieces and commits them.
     async fn send(self: &Arc<Self>, file: &Pinned, pieces: Vec<Piece>) -> Result<(), FsError> {
-        let (id, key) = self.writing_key(file).await?;
-        let (extents, stored) = self.put_all(pieces, id, &key).await;
-        self.commit(file, &extents).await?;
-        stored
+        let key = self.writing_key(file).await?;
+        Flight::new(self, file, pieces, key).run().await
     }
 
     /// What was on its way is committed.
@@ -183,6 +177,9 @@ impl Core {
         if complete {
             state.landed = state.departed;
         }
+        if state.dirty.dirty() == 0 {
+            state.since = None;
+        }
         if state.dirty.has_full_run() && state.wanted.is_none() {
             state.wanted = Some(Take::Full);
         }
@@ -192,14 +189,17 @@ impl Core {
     /// What was on its way is dirty again, where nothing newer is.
     fn came_back(&self, file: &Pinned, error: FsError) -> Flown {
         let mut state = file.lock();
-        self.memory.dirty.give_back(state.dirty.restore());
+        let newer = state.dirty.restore();
+        self.room.count(&mut state);
+        self.memory.dirty.give_back(newer);
         state.modified = state.modified.max(state.flight_modified.take());
         state.since = state.since.or_else(|| Some(Instant::now()));
         state.wanted = Some(Take::All);
-        if error == FsError::Refused(MetaError::ForeignExtent) {
+        if matches!(error, FsError::Refused(MetaError::ForeignExtent | MetaError::StaleGroup)) {
             return Flown::Again;
         }
-        self.full.store(error == FsError::NoSpace, Ordering::Relaxed);
+        let full = matches!(error, FsError::NoSpace | FsError::Refused(MetaError::NoSpace));
+        self.full.store(full, Ordering::Relaxed);
         state.failures += 1;
         state.failure = Some(error);
         Flown::Failed(error)
@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// The key for new extents of a file.
-    async fn writing_key(&self, file: &Pinned) -> Result<(DataKeyId, Arc<DataKey>), FsError> {
+    pub(crate) async fn writing_key(&self, file: &Pinned) -> Result<(DataKeyId, Arc<DataKey>), FsError> {
         {
             let state = file.lock();
             if let Some((id, key)) = state.key.and_then(|id| Some((id, state.key_of(id)?))) {
@@ -230,75 +230,6 @@ impl Core {
             }
             _ => Err(FsError::Protocol),
         }
-    }
-
-    /// Seals and stores pieces, several at a time, until one fails. Answers those that are stored, in the order of
-    /// the file, and why not all are.
-    async fn put_all(
-        self: &Arc<Self>,
-        pieces: Vec<Piece>,
-        id: DataKeyId,
-        key: &Arc<DataKey>,
-    ) -> (Vec<NewExtent>, Result<(), FsError>) {
-        let mut puts = JoinSet::new();
-        let (mut extents, mut stored) = (BTreeMap::new(), Ok(()));
-        let mut pieces = pieces.into_iter();
-        loop {
-            // The budget for sealed shards bounds the memory; this bounds the tasks that wait for it.
-            while stored.is_ok() && puts.len() < PUTS_MAX {
-                let Some(piece) = pieces.next() else { break };
-                let (core, key) = (Arc::clone(self), Arc::clone(key));
-                puts.spawn(async move { core.put_extent(piece, id, &key).await });
-            }
-            match puts.join_next().await {
-                None => return (extents.into_values().collect(), stored),
-                Some(Ok(Ok(extent))) => drop(extents.insert(extent.offset, extent)),
-                Some(Ok(Err(error))) => stored = Err(error),
-                Some(Err(_)) => stored = Err(FsError::SessionEnded),
-            }
-        }
-    }
-
-    /// Puts stored extents into the file's map, here and at the owner.
-    async fn commit(&self, file: &Pinned, extents: &[NewExtent]) -> Result<(), FsError> {
-        let mut size = COMMIT_MAX;
-        let mut rest = extents;
-        while !rest.is_empty() {
-            let (batch, later) = rest.split_at(rest.len().min(size));
-            match self.commit_batch(file, batch, later.is_empty()).await {
-                Ok(()) => rest = later,
-                // So much is replaced at once that the owner wants one extent at a time.
-                Err(FsError::Refused(MetaError::Invalid)) if batch.len() > 1 => size = 1,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    async fn commit_batch(&self, file: &Pinned, batch: &[NewExtent], last: bool) -> Result<(), FsError> {
-        let end = |extent: &NewExtent| extent.offset.get() + extent.geometry.plaintext_bytes().get();
-        let size_min = batch.iter().map(end).max().unwrap_or(0);
-        let modified = file.lock().flight_modified;
-        let op = MetaOp::Commit(Commit { inode: file.inode, extents: batch.to_vec(), size_min, modified });
-        let change = self.names.change([file.inode]);
-        let MetaReply::Attributes(attributes) = self.session.meta(Caller::default(), op).await? else {
-            return Err(FsError::Protocol);
-        };
-        self.names.set_attributes(&attributes);
-        drop(change);
-        let mut state = file.lock();
-        state.follow(&attributes, false);
-        for extent in batch {
-            state.map.place(entry_of(extent));
-        }
-        let arrived = state.dirty.arrive(batch.iter().map(|extent| extent.offset.get()));
-        if last && state.dirty.dirty() == 0 {
-            state.since = None;
-        }
-        drop(state);
-        self.room.take(arrived);
-        self.memory.dirty.give_back(arrived);
-        Ok(())
     }
 }
 
@@ -321,18 +252,4 @@ fn depart(file: &Pinned, most: usize) -> Option<(Vec<Piece>, bool)> {
         state.wanted = what;
     }
     Some((pieces, complete))
-}
-
-/// The map entry that a commit makes.
-fn entry_of(extent: &NewExtent) -> MapEntry {
-    MapEntry {
-        offset: FileOffset::new(extent.offset.get()),
-        // An extent has at most 4 MiB.
-        len: u32::try_from(extent.geometry.plaintext_bytes().get()).unwrap_or(u32::MAX),
-        extent: extent.extent,
-        extent_offset: 0,
-        geometry: extent.geometry,
-        group: extent.group,
-        key: extent.key,
-    }
 }

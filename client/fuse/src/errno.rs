@@ -39,7 +39,9 @@ const fn refusal_errno(refusal: MetaError) -> Errno {
         MetaError::SessionEnded
         | MetaError::SlotOutOfStep
         | MetaError::Damaged
-        | MetaError::ForeignExtent => Errno::EIO,
+        | MetaError::ForeignExtent
+        | MetaError::StaleGroup
+        | MetaError::MapChanged => Errno::EIO,
     }
 }
 

@@ -6,6 +6,7 @@ use weft_types::{ByteCount, Inode};
 use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
 
 use super::attributes_of;
+use crate::room::Room;
 use crate::{Core, FsError};
 
 impl Core {
@@ -101,6 +102,7 @@ impl Core {
             state.modified = None;
             if let Some(size) = size {
                 let gone = state.dirty.truncate(size);
+                self.room.count(&mut state);
                 if state.dirty.dirty() == 0 {
                     state.since = None;
                 }
@@ -112,7 +114,7 @@ impl Core {
         Ok(self.present(attributes))
     }
 
-    /// Room of the filesystem, net of parity, of spare, of what is not committed yet, and of what was committed so
+    /// Room of the filesystem, net of parity, of tags and padding, of spare, of what is not committed yet, and of what was committed so
     /// lately that the drives' accounts may lack it.
     ///
     /// # Errors
@@ -121,8 +123,10 @@ impl Core {
         self.session.serving().await?;
         let mut space = self.poll_space().await?;
         // Dirty first: what is committed meanwhile is counted twice rather than not at all.
-        let pending = self.memory.dirty.held().saturating_add(self.room.uncounted());
-        space.free = space.free.saturating_sub(ByteCount::new(pending));
+        let pending = self.room.pending(self.memory.dirty.held());
+        let left = self.room.left().saturating_sub(pending);
+        space.capacity = ByteCount::new(Room::fits(space.capacity.get()));
+        space.free = ByteCount::new(Room::fits(left)).min(space.capacity);
         Ok(space)
     }
 }

@@ -118,7 +118,8 @@ impl Core {
                 Err(failed) => error = failed,
             }
             let moved = self.refresh_map().await;
-            if error == FetchError::Absent && attempt == 0 {
+            if attempt == 0 {
+                // What is gone may have been replaced since the map was read: it is believed when read anew.
                 open.file.lock().map.forget(offset..offset.saturating_add(len.into()));
             } else if !moved {
                 break;

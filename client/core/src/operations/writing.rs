@@ -4,20 +4,23 @@ use core::pin::pin;
 use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
-use weft_types::Timestamp;
 
 use crate::budget::WRITE_BYTES_MAX;
 use crate::dirty::{FILE_BYTES_MAX, Take};
 use crate::handle::OpenFile;
+use crate::room::LAG;
 use crate::{Core, FsError, HandleId};
 
 /// A file with so many dirty bytes is written back whether or not they form whole extents.
 const SCATTERED_MAX: u64 = 32 << 20;
 /// A write gives up when nothing at all was committed for so long.
 const STALLED_MAX: Duration = Duration::from_secs(60);
+/// Between two questions for room that may be there.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
+/// After this all that was committed before is counted by the owner.
+const SURE_AFTER: Duration = LAG.saturating_add(Duration::from_millis(500));
 
 impl Core {
     /// Writes into memory when there is room in it, and the handle is not `sync`. As [`write`](Self::write).
@@ -33,7 +36,11 @@ impl Core {
         };
         let len = u32::try_from(data.len()).ok()?;
         let at_once = self.session.is_serving() && !open.mode.sync && data.len() <= WRITE_BYTES_MAX;
-        if !at_once || !self.has_room(len) || !self.memory.dirty.try_take(len) {
+        if !at_once || !self.memory.dirty.try_take(len) {
+            return None;
+        }
+        if !self.has_room(0) {
+            self.memory.dirty.give_back(len.into());
             return None;
         }
         Some(self.store(&open, offset, data).map(|()| len))
@@ -75,19 +82,46 @@ impl Core {
         Ok(open)
     }
 
-    /// Whether the filesystem has room for what is dirty and this.
+    /// Whether the filesystem has room for what is dirty and so much more.
     fn has_room(&self, len: u32) -> bool {
-        !self.full.load(Ordering::Relaxed) && self.room.has(self.memory.dirty.held() + u64::from(len))
+        !self.full.load(Ordering::Relaxed) && self.room.has(self.wanted(len))
+    }
+
+    fn wanted(&self, len: u32) -> u64 {
+        self.room.pending(self.memory.dirty.held() + u64::from(len))
+    }
+
+    /// Waits until it is known whether the filesystem has room for what is dirty and so much more.
+    async fn find_room(self: &Arc<Self>, len: u32) -> Result<(), FsError> {
+        let begun = Instant::now();
+        while !self.has_room(len) {
+            self.poll_space().await?;
+            if self.has_room(len) {
+                break;
+            }
+            // What was committed a moment ago may be counted twice, and what is dirty may take less than it may.
+            let counted = begun.elapsed() > SURE_AFTER || !self.room.may_have(self.wanted(len));
+            if counted || self.full.load(Ordering::Relaxed) {
+                return Err(FsError::NoSpace);
+            }
+            self.kick_all();
+            sleep(ROOM_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Takes memory for a write, once the filesystem has room for it.
     async fn make_room(self: &Arc<Self>, len: u32) -> Result<(), FsError> {
-        if !self.has_room(len) {
-            self.poll_space().await?;
-            if !self.has_room(len) {
-                return Err(FsError::NoSpace);
-            }
+        self.find_room(len).await?;
+        self.take_memory(len).await?;
+        if let Err(error) = self.find_room(0).await {
+            self.memory.dirty.give_back(len.into());
+            return Err(error);
         }
+        Ok(())
+    }
+
+    async fn take_memory(self: &Arc<Self>, len: u32) -> Result<(), FsError> {
         if self.memory.dirty.try_take(len) {
             return Ok(());
         }
@@ -117,7 +151,8 @@ impl Core {
             return Err(if fits { FsError::SessionEnded } else { FsError::FileTooLarge });
         }
         let replaced = state.dirty.write(offset, data);
-        state.modified = Some(now());
+        self.room.count(&mut state);
+        state.modified = Some(self.backend.now());
         state.since.get_or_insert_with(Instant::now);
         let kick = match state.dirty.dirty() {
             SCATTERED_MAX.. => Some(Take::All),
@@ -130,8 +165,4 @@ impl Core {
         }
         Ok(())
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

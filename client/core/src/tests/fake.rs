@@ -59,6 +59,8 @@ fn map(drives: u8, groups: u32) -> ClusterMap {
         failure_domain: format!("host{number}"),
         capacity: ByteCount::new(1 << 40),
         state: DriveState::Up,
+        returned: MapVersion::default(),
+        missing: 0,
     };
     let node = |number: u8| NodeEntry {
         node: NodeId::from_bytes([number; 16]),

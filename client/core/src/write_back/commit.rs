@@ -1,0 +1,99 @@
+//! Stored extents into the file's map, here and at the owner.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+use weft_wire::meta::{Caller, Commit, MetaError, MetaOp, MetaReply};
+
+use crate::file::Pinned;
+use crate::put::Stored;
+use crate::{Core, FsError};
+
+/// Extents of one commit.
+pub(super) const COMMIT_MAX: usize = 256;
+/// How long a commit that was refused because of the placement goes on trying.
+const PLACED_MAX: Duration = Duration::from_secs(25);
+
+impl Core {
+    /// Commits extents, in the order of the file.
+    pub(super) async fn commit(self: &Arc<Self>, file: &Pinned, batch: Vec<Stored>) -> Result<(), FsError> {
+        let mut size = batch.len();
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let later = rest.split_off(rest.len().min(size));
+            match self.commit_placed(file, &mut rest).await {
+                Ok(()) => rest = later,
+                // So much is replaced at once that the owner wants one extent at a time.
+                Err(FsError::Refused(MetaError::Invalid)) if rest.len() > 1 => {
+                    size = 1;
+                    rest.extend(later);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits one batch; when a group has other members by now, what moved is put again before.
+    async fn commit_placed(self: &Arc<Self>, file: &Pinned, batch: &mut [Stored]) -> Result<(), FsError> {
+        let until = Instant::now() + PLACED_MAX;
+        loop {
+            match self.commit_once(file, batch).await {
+                Err(error @ FsError::Refused(MetaError::StaleGroup)) if Instant::now() < until => {
+                    self.put_moved(batch, until, error).await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for a map by which groups of these extents have other members, and puts to those what they lack.
+    pub(crate) async fn put_moved(
+        self: &Arc<Self>,
+        batch: &mut [Stored],
+        until: Instant,
+        error: FsError,
+    ) -> Result<(), FsError> {
+        let mut map = self.cluster.subscribe();
+        let _asking = self.cluster.ask();
+        loop {
+            map.mark_unchanged();
+            let mut moved = false;
+            for stored in &mut *batch {
+                moved |= self.put_again(stored).await?;
+            }
+            if moved {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = timeout_at(until, map.changed()) => drop(changed.map_err(|_| error)?),
+                () = self.session.ended() => return Err(FsError::SessionEnded),
+            }
+        }
+    }
+
+    async fn commit_once(&self, file: &Pinned, batch: &[Stored]) -> Result<(), FsError> {
+        let extents = batch.iter().map(Stored::offer).collect();
+        let size_min = batch.iter().map(Stored::end).max().unwrap_or(0);
+        let modified = file.lock().flight_modified;
+        let op = MetaOp::Commit(Commit { inode: file.inode, extents, size_min, modified });
+        let change = self.names.change([file.inode]);
+        let MetaReply::Attributes(attributes) = self.session.meta(Caller::default(), op).await? else {
+            return Err(FsError::Protocol);
+        };
+        self.names.set_attributes(&attributes);
+        drop(change);
+        let mut state = file.lock();
+        state.follow(&attributes, false);
+        for stored in batch {
+            state.map.place(stored.entry());
+        }
+        let arrived = state.dirty.arrive(batch.iter().map(|stored| stored.offset.get()));
+        self.room.count(&mut state);
+        drop(state);
+        self.room.committed(batch.iter().map(|stored| self.room.cost(stored.len(), 1)).sum());
+        self.memory.dirty.give_back(arrived);
+        Ok(())
+    }
+}
