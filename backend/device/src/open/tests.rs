@@ -83,3 +83,36 @@ fn what_is_no_medium_is_refused() {
         matches!(missing, OpenDeviceError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     );
 }
+
+/// A block device over a file, where this host lets us have one.
+struct Loop(String);
+
+impl Loop {
+    fn over(path: &Path) -> Option<Self> {
+        let made =
+            std::process::Command::new("losetup").args(["--find", "--show"]).arg(path).output().ok()?;
+        made.status.success().then(|| Self(String::from_utf8_lossy(&made.stdout).trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_block_device_is_served_and_nobody_elses() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("backing");
+    File::create(&path).and_then(|file| file.set_len((1 << 20) + 512)).expect("made");
+    let Some(block) = Loop::over(&path) else { return };
+    let opened = open(Path::new(&block.0), &options(None)).expect("opens");
+    assert_eq!(opened.device.size(), 1 << 20);
+    assert_serves(&*opened.device);
+    assert!(matches!(open(Path::new(&block.0), &options(None)), Err(OpenDeviceError::InUse(_))));
+    drop(opened);
+    let buffered = OpenOptions { direct: false, ..OpenOptions::default() };
+    let opened = open(Path::new(&block.0), &buffered).expect("opens as soon as it was let go");
+    assert_serves(&*opened.device);
+}
