@@ -118,7 +118,16 @@ impl ComputeProcess {
 fn report(filesystems: &Filesystems) -> ComputeReport {
     let owners = filesystems.owners();
     let mut report =
-        ComputeReport { sessions: 0, operations: 0, batches: 0, extents_to_reclaim: 0, warning: None };
+        ComputeReport {
+            sessions: 0,
+            operations: 0,
+            batches: 0,
+            extents_to_reclaim: 0,
+            warning: None,
+            respread_left: 0,
+            orphans_deleted: 0,
+            reconciling: 0,
+        };
     for owner in owners {
         report.sessions += owner.session_count() as u64;
         report.operations += owner.operations();

@@ -120,6 +120,15 @@ pub struct ComputeReport {
     /// Something a person should know, such as a full disk.
     #[n(4)]
     pub warning: Option<String>,
+    /// Extents that lie by an earlier membership of their group, as the last look found them; 0 before the first one.
+    #[n(5)]
+    pub respread_left: u64,
+    /// Shards deleted that no metadata names: left behind by sessions that ended, or by moves.
+    #[n(6)]
+    pub orphans_deleted: u64,
+    /// Drives that are being compared with the extent rows after their return.
+    #[n(7)]
+    pub reconciling: u64,
 }
 
 /// A frontend's counters since it started.

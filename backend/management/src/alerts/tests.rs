@@ -32,7 +32,16 @@ fn healthy() -> Cluster {
         }),
     };
     let compute =
-        ComputeReport { sessions: 0, operations: 0, batches: 0, extents_to_reclaim: 0, warning: None };
+        ComputeReport {
+            sessions: 0,
+            operations: 0,
+            batches: 0,
+            extents_to_reclaim: 0,
+            warning: None,
+            respread_left: 0,
+            orphans_deleted: 0,
+            reconciling: 0,
+        };
     let frontend = FrontendReport {
         filesystem: "default".to_owned(),
         mount: "/mnt".to_owned(),

@@ -42,7 +42,16 @@ fn of_frontend(node: NodeId, pid: u32, reconstructions: u64) -> Heartbeat {
 
 fn of_compute(node: NodeId) -> Heartbeat {
     let report =
-        ComputeReport { sessions: 0, operations: 0, batches: 0, extents_to_reclaim: 0, warning: None };
+        ComputeReport {
+            sessions: 0,
+            operations: 0,
+            batches: 0,
+            extents_to_reclaim: 0,
+            warning: None,
+            respread_left: 0,
+            orphans_deleted: 0,
+            reconciling: 0,
+        };
     heartbeat(node, 1, NodeReport::Compute(report))
 }
 
