@@ -4,6 +4,7 @@
 //! verified bytes beside it. Neither knows a network or an async runtime. A [`Drive`] is a store on threads of its
 //! own that makes many puts durable with one flush; a [`DriveProcess`] serves it over the network.
 
+pub mod custody;
 mod drive;
 mod ledger;
 mod process;

@@ -1,0 +1,38 @@
+//! Running operations one after the other, for simulations and for devices that nobody serves.
+
+use weft_types::NodeId;
+
+use super::Custody;
+use super::decision::Write;
+use super::operation::{Operation, Refusal, Reply, WriteFailed};
+use super::seam::Items;
+
+/// A store's items, to be written too.
+pub trait WriteItems: Items {
+    /// Carries out the writes of a step. Durable on return; after an error some may be there.
+    ///
+    /// # Errors
+    /// [`WriteFailed`].
+    fn write(&mut self, step: &[Write]) -> Result<(), WriteFailed>;
+}
+
+/// Decides, writes, applies, answers.
+///
+/// # Errors
+/// The call's refusals.
+pub fn run<O: Operation>(
+    custody: &mut Custody,
+    items: &mut impl WriteItems,
+    operation: &O,
+    caller: NodeId,
+) -> Result<Reply<O>, Refusal<O>> {
+    let decision = operation.decide(custody, caller)?;
+    for step in decision.steps() {
+        if let Err(failed) = items.write(step) {
+            custody.abandon(decision);
+            return Err(O::refusal(&failed));
+        }
+    }
+    custody.apply(decision);
+    Ok(operation.reply(custody, false))
+}
