@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weft_layout::ClusterMap;
 use weft_wire::log::{
-    DeleteObjects, GetObject, GetObjectRefusal, ListObjects, LogHeld, LogRead, LogRefusal, LogStored, ObjectKey,
-    PutLog, PutObject, ReadLog, ReadLogRefusal, SealLog, TrimLog,
+    DeleteObjects, GetObject, GetObjectRefusal, ListObjects, LogHeld, LogRead, LogRefusal, LogStored,
+    ObjectKey, PutLog, PutObject, ReadLog, ReadLogRefusal, SealLog, TrimLog,
 };
 use weft_wire::ownership::DriveHome;
 

@@ -1,24 +1,27 @@
 //! The local index: a metadata shard's rows as they are after a position of its log.
 
 use std::io::ErrorKind;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use weft_keys::EpochSalt;
-use weft_types::{Epoch, KeyVersion, MetadataShard, Position};
+use weft_types::{Epoch, FilesystemId, KeyVersion, MetadataShard, Position};
+use weft_wire::log::LogKey;
 
 use crate::Batch;
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Epoch to salt (32 bytes) and version of the metadata key (4 bytes, little-endian).
 const SALTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("salts");
-/// One row: format, shard, epoch and sequence applied.
-const STATE: TableDefinition<'_, &str, (u16, u16, u64, u64)> = TableDefinition::new("state");
+/// One row: format, filesystem, shard, epoch and sequence applied.
+const STATE: TableDefinition<'_, &str, State> = TableDefinition::new("state");
 const STATE_ROW: &str = "state";
+type State = (u16, [u8; 16], u16, u64, u64);
 
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 const CACHE_BYTES: usize = 32 << 20;
 
 /// Why an index did not do what it was asked.
@@ -55,18 +58,19 @@ pub enum IndexError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenIndexError {
     /// It belongs to another metadata shard.
-    #[error("{} is the index of shard {found}, not of shard {expected}", path.display())]
+    #[error("{} is the index of shard {} of filesystem {}, not of shard {} of filesystem {}", path.display(),
+        found.shard, found.filesystem, expected.shard, expected.filesystem)]
     OtherShard {
         /// The file.
         path: PathBuf,
         /// The shard it belongs to.
-        found: MetadataShard,
+        found: LogKey,
         /// The shard it was opened for.
-        expected: MetadataShard,
+        expected: LogKey,
     },
-    /// It was written by a newer version of the software.
-    #[error("{} has format {found}, and this version reads format {FORMAT}: upgrade first", path.display())]
-    NewerFormat {
+    /// It was written by another version of the software.
+    #[error("{} has format {found}, and this version reads format {FORMAT}", path.display())]
+    OtherFormat {
         /// The file.
         path: PathBuf,
         /// Its format.
@@ -79,6 +83,8 @@ pub enum OpenIndexError {
 
 /// A row: key and sealed value.
 pub type Row = (Vec<u8>, Vec<u8>);
+/// The salt of an ownership, and the version of the metadata key that it sealed under.
+pub type Salt = (Epoch, EpochSalt, KeyVersion);
 
 /// The rows of a metadata shard as they are after [`applied`](Self::applied), in one file.
 ///
@@ -86,7 +92,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// they are in the log. Its memory is bounded. Reading and applying may go on at the same time.
 pub struct Index {
     path: PathBuf,
-    shard: MetadataShard,
+    log: LogKey,
     database: Database,
     applied: Mutex<Position>,
 }
@@ -96,19 +102,26 @@ impl Index {
     ///
     /// # Errors
     /// [`OpenIndexError`]
-    pub fn open(path: &Path, shard: MetadataShard) -> Result<Self, OpenIndexError> {
+    pub fn open(path: &Path, log: LogKey) -> Result<Self, OpenIndexError> {
         let database = guard(path, || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?))?;
-        let index = Self { path: path.to_path_buf(), shard, database, applied: Mutex::default() };
+        let index = Self { path: path.to_path_buf(), log, database, applied: Mutex::default() };
         match guard(path, || index.read_state())? {
             None => guard(path, || index.write_empty())?,
-            Some((format, ..)) if format != FORMAT => {
-                return Err(OpenIndexError::NewerFormat { path: path.to_path_buf(), found: format });
+            Some((found, ..)) if found != FORMAT => {
+                return Err(OpenIndexError::OtherFormat { path: path.to_path_buf(), found });
             }
-            Some((_, found, ..)) if found != shard.get() => {
-                let found = MetadataShard::new(found);
-                return Err(OpenIndexError::OtherShard { path: path.to_path_buf(), found, expected: shard });
+            Some((_, filesystem, shard, epoch, seq)) => {
+                let (filesystem, shard) = (FilesystemId::from_bytes(filesystem), MetadataShard::new(shard));
+                let found = LogKey { filesystem, shard };
+                if found != log {
+                    return Err(OpenIndexError::OtherShard {
+                        path: path.to_path_buf(),
+                        found,
+                        expected: log,
+                    });
+                }
+                *index.lock() = Position { epoch: Epoch::new(epoch), seq };
             }
-            Some((_, _, epoch, seq)) => *index.lock() = Position { epoch: Epoch::new(epoch), seq },
         }
         Ok(index)
     }
@@ -119,8 +132,57 @@ impl Index {
     }
 
     /// Whose index it is.
-    pub const fn shard(&self) -> MetadataShard {
-        self.shard
+    pub const fn key(&self) -> LogKey {
+        self.log
+    }
+
+    /// The rows as they are now, whatever is applied later.
+    ///
+    /// # Errors
+    /// [`IndexError`]
+    pub fn snapshot(&self) -> Result<Snapshot, IndexError> {
+        let transaction = guard(&self.path, || Ok(self.database.begin_read()?))?;
+        let (.., epoch, seq) = guard(&self.path, || {
+            let table = transaction.open_table(STATE)?;
+            let state = table.get(STATE_ROW)?.map(|row| row.value());
+            state.ok_or_else(|| redb::Error::Corrupted("the index has no state".to_owned()))
+        })?;
+        let position = Position { epoch: Epoch::new(epoch), seq };
+        Ok(Snapshot { path: self.path.clone(), position, transaction })
+    }
+
+    /// Puts rows of a checkpoint into an index that is being filled: it is of no use before [`filled`](Self::filled).
+    pub(crate) fn fill(&self, rows: &[Row]) -> Result<(), IndexError> {
+        guard(&self.path, || {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_durability(Durability::None)?;
+            {
+                let mut table = transaction.open_table(ROWS)?;
+                for (key, value) in rows {
+                    table.insert(key.as_slice(), value.as_slice())?;
+                }
+            }
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// All rows of a checkpoint are in: makes them durable, as the rows after `position`.
+    pub(crate) fn filled(&self, position: Position, salts: &[Salt]) -> Result<(), IndexError> {
+        let mut held = self.lock();
+        guard(&self.path, || {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_quick_repair(true);
+            {
+                let mut table = transaction.open_table(SALTS)?;
+                for (epoch, salt, version) in salts {
+                    table.insert(epoch.get(), salt_value(*salt, *version).as_slice())?;
+                }
+            }
+            self.write_state(&transaction, position)?;
+            Ok(transaction.commit()?)
+        })?;
+        *held = position;
+        Ok(())
     }
 
     /// Applies batches that are durable in the log and follow [`applied`](Self::applied), all or none. With `durable`
@@ -179,22 +241,8 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`]
-    pub fn salts(&self) -> Result<Vec<(Epoch, EpochSalt, KeyVersion)>, IndexError> {
-        guard(&self.path, || {
-            let table = self.database.begin_read()?.open_table(SALTS)?;
-            let mut salts = Vec::new();
-            for found in table.iter()? {
-                let (epoch, value) = found?;
-                let (salt, version) = value
-                    .value()
-                    .split_first_chunk::<32>()
-                    .and_then(|(salt, version)| Some((salt, version.first_chunk::<4>()?)))
-                    .ok_or_else(|| redb::Error::Corrupted("a salt has the wrong length".to_owned()))?;
-                let version = KeyVersion::new(u32::from_le_bytes(*version));
-                salts.push((Epoch::new(epoch.value()), EpochSalt::from_bytes(*salt), version));
-            }
-            Ok(salts)
-        })
+    pub fn salts(&self) -> Result<Vec<Salt>, IndexError> {
+        guard(&self.path, || read_salts(&self.database.begin_read()?))
     }
 
     /// Checks every page of the file.
@@ -214,10 +262,14 @@ impl Index {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_state(&self) -> Result<Option<(u16, u16, u64, u64)>, redb::Error> {
+    fn read_state(&self) -> Result<Option<State>, redb::Error> {
         let table = match self.database.begin_read()?.open_table(STATE) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            // An earlier format had other fields.
+            Err(TableError::TableTypeMismatch { .. }) => {
+                return Ok(Some((0, [0; 16], 0, 0, 0)));
+            }
             Err(error) => return Err(error.into()),
         };
         let state = table.get(STATE_ROW)?.map(|row| row.value());
@@ -238,8 +290,7 @@ impl Index {
             let mut rows = transaction.open_table(ROWS)?;
             let mut salts = transaction.open_table(SALTS)?;
             for batch in batches {
-                let mut salt = batch.salt.to_bytes().to_vec();
-                salt.extend_from_slice(&batch.key_version.get().to_le_bytes());
+                let salt = salt_value(batch.salt, batch.key_version);
                 let epoch = batch.position.epoch.get();
                 if salts.get(epoch)?.is_none_or(|known| known.value() != salt) {
                     salts.insert(epoch, salt.as_slice())?;
@@ -251,11 +302,94 @@ impl Index {
                     };
                 }
             }
-            let state = (FORMAT, self.shard.get(), applied.epoch.get(), applied.seq);
-            transaction.open_table(STATE)?.insert(STATE_ROW, state)?;
         }
+        self.write_state(&transaction, applied)?;
         transaction.commit()?;
         Ok(())
+    }
+
+    fn write_state(
+        &self,
+        transaction: &redb::WriteTransaction,
+        applied: Position,
+    ) -> Result<(), redb::Error> {
+        let LogKey { filesystem, shard } = self.log;
+        let state = (FORMAT, filesystem.to_bytes(), shard.get(), applied.epoch.get(), applied.seq);
+        transaction.open_table(STATE)?.insert(STATE_ROW, state)?;
+        Ok(())
+    }
+}
+
+fn salt_value(salt: EpochSalt, version: KeyVersion) -> Vec<u8> {
+    let mut value = salt.to_bytes().to_vec();
+    value.extend_from_slice(&version.get().to_le_bytes());
+    value
+}
+
+fn read_salts(transaction: &redb::ReadTransaction) -> Result<Vec<Salt>, redb::Error> {
+    let table = transaction.open_table(SALTS)?;
+    let mut salts = Vec::new();
+    for found in table.iter()? {
+        let (epoch, value) = found?;
+        let (salt, version) = value
+            .value()
+            .split_first_chunk::<32>()
+            .and_then(|(salt, version)| Some((salt, version.first_chunk::<4>()?)))
+            .ok_or_else(|| redb::Error::Corrupted("a salt has the wrong length".to_owned()))?;
+        let version = KeyVersion::new(u32::from_le_bytes(*version));
+        salts.push((Epoch::new(epoch.value()), EpochSalt::from_bytes(*salt), version));
+    }
+    Ok(salts)
+}
+
+/// The rows of an index as they were at one position. Keeps the pages that later applies replace: let go of it soon.
+pub struct Snapshot {
+    path: PathBuf,
+    position: Position,
+    transaction: redb::ReadTransaction,
+}
+
+impl Snapshot {
+    /// The last batch that the rows reflect.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The salts of all ownerships that wrote a batch.
+    ///
+    /// # Errors
+    /// [`IndexError`]
+    pub fn salts(&self) -> Result<Vec<Salt>, IndexError> {
+        guard(&self.path, || read_salts(&self.transaction))
+    }
+
+    /// Rows behind key `after`, or from the first one on, in order: about `bytes` of them, none only at the end.
+    ///
+    /// # Errors
+    /// [`IndexError`]
+    pub fn rows(&self, after: Option<&[u8]>, bytes: usize) -> Result<Vec<Row>, IndexError> {
+        guard(&self.path, || {
+            let table = self.transaction.open_table(ROWS)?;
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut rows = Vec::new();
+            let mut left = bytes;
+            for found in table.range::<&[u8]>((from, Bound::Unbounded))? {
+                let (key, value) = found?;
+                let row = (key.value().to_vec(), value.value().to_vec());
+                left = left.saturating_sub(row.0.len() + row.1.len());
+                rows.push(row);
+                if left == 0 {
+                    break;
+                }
+            }
+            Ok(rows)
+        })
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot({}, at {})", self.path.display(), self.position)
     }
 }
 

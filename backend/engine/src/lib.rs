@@ -7,12 +7,13 @@
 //!
 //! Everything here blocks. Callers run it on threads of its own.
 
+mod checkpoint;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
-mod checkpoint;
 mod directory;
 mod drives;
 mod index;
+mod index_recovery;
 mod log;
 mod recovery;
 mod registry;
@@ -22,7 +23,8 @@ mod store_file;
 
 pub use checkpoint::{CheckpointError, LoadError};
 pub use drives::{DriveCallError, LogDrives};
-pub use index::{Index, IndexError, OpenIndexError, Row};
+pub use index::{Index, IndexError, OpenIndexError, Row, Salt, Snapshot};
+pub use index_recovery::{RecoverIndexError, recover_index};
 pub use log::{
     AppendError, BATCH_BYTES_MAX, Batch, Deposed, FileLog, FileLogOptions, Log, MemoryLog, OpenLogError,
     ReadError, Room, RowChange, SealError, TrimError,

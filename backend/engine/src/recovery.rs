@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weft_types::Position;
+use weft_types::{FilesystemId, Position};
+use weft_wire::log::LogKey;
 
 use crate::{Index, IndexError, Log, OpenIndexError, ReadError};
 
@@ -66,22 +67,24 @@ pub enum RecoverError {
 /// # Errors
 /// [`RecoverError`]
 pub fn recover(log: &impl Log, path: &Path) -> Result<Recovered, RecoverError> {
-    let reason = match Index::open(path, log.shard()) {
-        Ok(index) => match log.read(index.applied(), 0) {
-            Ok(_) => return replay(log, index, None),
-            Err(ReadError::NoSuchPosition(applied)) => {
-                format!("it is at batch {applied}, which the log does not have")
-            }
-            Err(ReadError::Trimmed { after, start }) => {
-                let reason = format!("it ends at batch {after}");
-                return Err(RecoverError::Lost { path: path.to_path_buf(), reason, start });
-            }
-            Err(error) => return Err(RecoverError::Log(error)),
-        },
-        Err(error @ OpenIndexError::OtherShard { .. }) => error.to_string(),
-        Err(OpenIndexError::Index(IndexError::Damaged { reason, .. })) => reason,
-        Err(error) => return Err(RecoverError::Open(error)),
-    };
+    let reason =
+        match Index::open(path, LogKey { filesystem: FilesystemId::from_bytes([0; 16]), shard: log.shard() })
+        {
+            Ok(index) => match log.read(index.applied(), 0) {
+                Ok(_) => return replay(log, index, None),
+                Err(ReadError::NoSuchPosition(applied)) => {
+                    format!("it is at batch {applied}, which the log does not have")
+                }
+                Err(ReadError::Trimmed { after, start }) => {
+                    let reason = format!("it ends at batch {after}");
+                    return Err(RecoverError::Lost { path: path.to_path_buf(), reason, start });
+                }
+                Err(error) => return Err(RecoverError::Log(error)),
+            },
+            Err(error @ OpenIndexError::OtherShard { .. }) => error.to_string(),
+            Err(OpenIndexError::Index(IndexError::Damaged { reason, .. })) => reason,
+            Err(error) => return Err(RecoverError::Open(error)),
+        };
     let start = log.start();
     if start.seq > 0 {
         return Err(RecoverError::Lost { path: path.to_path_buf(), reason, start });
@@ -89,7 +92,9 @@ pub fn recover(log: &impl Log, path: &Path) -> Result<Recovered, RecoverError> {
     tracing::warn!(index = %path.display(), reason, "the index is set aside and made anew from the log");
     fs::rename(path, set_aside_path(path))
         .map_err(|source| RecoverError::SetAside { path: path.to_path_buf(), source })?;
-    let index = Index::open(path, log.shard()).map_err(RecoverError::Open)?;
+    let index =
+        Index::open(path, LogKey { filesystem: FilesystemId::from_bytes([0; 16]), shard: log.shard() })
+            .map_err(RecoverError::Open)?;
     replay(log, index, Some(reason))
 }
 

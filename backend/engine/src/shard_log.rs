@@ -43,7 +43,11 @@ pub trait ShardLog: Send + Sync {
     ///
     /// # Errors
     /// [`ReadError`]
-    fn read(&self, after: Position, bytes: usize) -> impl Future<Output = Result<Vec<Batch>, ReadError>> + Send;
+    fn read(
+        &self,
+        after: Position,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Vec<Batch>, ReadError>> + Send;
 
     /// Whether enough was appended that a checkpoint is worth its price.
     fn checkpoint_due(&self) -> bool;

@@ -4,6 +4,11 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use weft_types::{Epoch, MetadataShard, Position};
+use weft_wire::log::LogKey;
+
+use crate::checkpoint::{CheckpointError, LoadError};
+use crate::index::{Row, Salt};
+use crate::{Index, MaintainError, ShardLog};
 
 use super::{
     AppendError, BATCH_BYTES_MAX, Batch, Deposed, Log, ReadError, Room, SealError, TrimError, check_order,
@@ -11,9 +16,9 @@ use super::{
 
 /// A log that lives as long as one of its clones: for tests of what stands on a log. Clones share the batches, so
 /// dropping one and going on with another is a crash and a restart.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MemoryLog {
-    shard: MetadataShard,
+    key: LogKey,
     state: Arc<Mutex<State>>,
 }
 
@@ -25,12 +30,34 @@ struct State {
     end: Position,
     room: Option<Room>,
     failing: bool,
+    checkpoint: Option<Checkpoint>,
+}
+
+#[derive(Debug, Clone)]
+struct Checkpoint {
+    position: Position,
+    salts: Vec<Salt>,
+    rows: Vec<Row>,
 }
 
 impl MemoryLog {
     /// An empty log.
-    pub fn new(shard: MetadataShard) -> Self {
-        Self { shard, state: Arc::default() }
+    pub fn new(key: LogKey) -> Self {
+        Self { key, state: Arc::default() }
+    }
+
+    /// Begins the ownership `epoch`: earlier ones append nothing any more.
+    ///
+    /// # Errors
+    /// A later one began before.
+    pub fn take_over(&self, epoch: Epoch) -> Result<(), Deposed> {
+        self.with(|state| {
+            if epoch < state.epoch {
+                return Err(Deposed { epoch, by: state.epoch });
+            }
+            state.epoch = epoch;
+            Ok(())
+        })
     }
 
     /// From now on there is this much room.
@@ -50,7 +77,7 @@ impl MemoryLog {
 
 impl Log for MemoryLog {
     fn shard(&self) -> MetadataShard {
-        self.shard
+        self.key.shard
     }
 
     fn end(&self) -> Position {
@@ -80,6 +107,20 @@ impl Log for MemoryLog {
     }
 
     fn append(&mut self, batch: &Batch, from: Room) -> Result<Position, AppendError> {
+        self.append_from(batch, from)
+    }
+
+    fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {
+        self.read_after(after, bytes)
+    }
+
+    fn trim(&mut self, up_to: Position) -> Result<(), TrimError> {
+        self.trim_to(up_to)
+    }
+}
+
+impl MemoryLog {
+    fn append_from(&self, batch: &Batch, from: Room) -> Result<Position, AppendError> {
         self.with(|state| {
             if batch.position == state.end && batch.position.epoch == state.epoch {
                 let same = state.batches.last() == Some(batch);
@@ -102,7 +143,7 @@ impl Log for MemoryLog {
         })
     }
 
-    fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {
+    fn read_after(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {
         self.with(|state| {
             if after.seq < state.start.seq {
                 return Err(ReadError::Trimmed { after, start: state.start });
@@ -123,7 +164,7 @@ impl Log for MemoryLog {
         })
     }
 
-    fn trim(&mut self, up_to: Position) -> Result<(), TrimError> {
+    fn trim_to(&self, up_to: Position) -> Result<(), TrimError> {
         self.with(|state| {
             if up_to.seq > state.end.seq {
                 return Err(TrimError::NoSuchPosition(up_to));
@@ -137,14 +178,73 @@ impl Log for MemoryLog {
     }
 }
 
+impl ShardLog for MemoryLog {
+    fn key(&self) -> LogKey {
+        self.key
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.with(|state| state.epoch)
+    }
+
+    fn end(&self) -> Position {
+        self.with(|state| state.end)
+    }
+
+    fn start(&self) -> Position {
+        self.with(|state| state.start)
+    }
+
+    async fn room(&self) -> Room {
+        self.with(|state| state.room.unwrap_or(Room::Ample))
+    }
+
+    async fn append(&self, batch: &Batch) -> Result<Position, AppendError> {
+        self.append_from(batch, Room::Reserve)
+    }
+
+    async fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {
+        self.read_after(after, bytes)
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    async fn checkpoint(&self, index: &Index) -> Result<(), CheckpointError> {
+        let snapshot = index.snapshot()?;
+        let (position, salts) = (snapshot.position(), snapshot.salts()?);
+        let rows = snapshot.rows(None, usize::MAX)?;
+        self.with(|state| {
+            state.checkpoint = Some(Checkpoint { position, salts, rows });
+            state.batches.retain(|batch| batch.position.seq > position.seq);
+            state.start = position;
+        });
+        Ok(())
+    }
+
+    async fn load_checkpoint(&self, into: &Index) -> Result<(), LoadError> {
+        if let Some(checkpoint) = self.with(|state| state.checkpoint.clone()) {
+            into.fill(&checkpoint.rows)?;
+            into.filled(checkpoint.position, &checkpoint.salts)?;
+        }
+        Ok(())
+    }
+
+    async fn maintain(&self) -> Result<(), MaintainError> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weft_types::FilesystemId;
 
     #[test]
     fn it_is_a_log() {
         crate::conformance::log(|shard| {
-            let log = MemoryLog::new(shard);
+            let log = MemoryLog::new(LogKey { filesystem: FilesystemId::from_bytes([7; 16]), shard });
             move || log.clone()
         });
     }

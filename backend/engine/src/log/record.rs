@@ -28,8 +28,8 @@ use weft_types::{Digest, Epoch, KeyVersion, MetadataShard, Position};
 
 use super::{Batch, RowChange};
 
-/// Most bytes of one batch's record.
-pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of one batch's record: it travels as the bulk of one call.
+pub const BATCH_BYTES_MAX: usize = weft_wire::frame::BULK_BYTES_MAX as usize;
 
 pub(super) const HEADER_BYTES: usize = 120;
 pub(super) const MAGIC: [u8; 8] = *b"WEFTRECD";

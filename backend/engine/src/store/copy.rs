@@ -173,10 +173,7 @@ mod tests {
     fn a_copy_gives_back_its_content_to_its_cluster_and_key_alone() {
         let read = StoreCopy::decode(&copy(b"the content").encode()).expect("decodes");
         assert_eq!(&read.open(CLUSTER, &key()).expect("opens")[..], b"the content");
-        assert_eq!(
-            read.open(ClusterId::from_bytes([9; 16]), &key()),
-            Err(CopyError::OtherCluster(CLUSTER))
-        );
+        assert_eq!(read.open(ClusterId::from_bytes([9; 16]), &key()), Err(CopyError::OtherCluster(CLUSTER)));
         assert!(matches!(read.open(CLUSTER, &ClusterKey::from_bytes(&[9; 32])), Err(CopyError::Sealed(_))));
         let mut renumbered = read;
         renumbered.header.version = StoreVersion::new(8);

@@ -54,11 +54,7 @@ pub struct StoreDriver<D, C> {
 
 impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
     /// A store of which this copy was found, and these voters decide.
-    pub(super) fn new(
-        settings: StoreSettings<D>,
-        found: Found<C>,
-        voters: Voters,
-    ) -> (QuorumStore<C>, Self) {
+    pub(super) fn new(settings: StoreSettings<D>, found: Found<C>, voters: Voters) -> (QuorumStore<C>, Self) {
         let Found { header, contents } = found;
         let contents = Arc::new(contents);
         let shared = Arc::new(Shared::new(Arc::clone(&contents), header.version, &voters));
@@ -169,7 +165,10 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
         match error {
             Some(WriteError::Fenced { by }) => Err(self.fenced(by)),
             Some(error) => {
-                tracing::error!(error = &error as &dyn core::error::Error, "the cluster store was not changed");
+                tracing::error!(
+                    error = &error as &dyn core::error::Error,
+                    "the cluster store was not changed"
+                );
                 Ok(())
             }
             None => Ok(()),

@@ -12,8 +12,8 @@ use weft_wire::store::{OpenStore, StoreHeld, StoreRefusal};
 
 use super::answers::{Answers, Behind, Found, Verdict};
 use super::copy::{StoreCopy, StoreHeader};
-use super::drives::{StoreCallError, StoreContents, StoreDrives};
 use super::driver::{Settled, StoreDriver};
+use super::drives::{StoreCallError, StoreContents, StoreDrives};
 use super::pending::Pending;
 use super::quorum::QuorumStore;
 use super::version::{Shown, first_version};
@@ -165,7 +165,8 @@ pub async fn open_store<D: StoreDrives, C: StoreContents>(
             }
         }
         let term = looked.next_term();
-        let enough = |answers: &Answers<C>| answers.fenced().is_some() || answers.verdict() == Verdict::Enough;
+        let enough =
+            |answers: &Answers<C>| answers.fenced().is_some() || answers.verdict() == Verdict::Enough;
         let promised = gather(&settings, Some(term), enough).await;
         let mut by = promised.fenced();
         if by.is_none() && promised.verdict() == Verdict::Enough {
@@ -189,7 +190,9 @@ pub async fn open_store<D: StoreDrives, C: StoreContents>(
 fn waiting(verdict: &Verdict) -> String {
     match verdict {
         Verdict::TooFew { answered, voters, necessary } => {
-            format!("{answered} of {voters} voting drives answer, {necessary} are necessary: start the others")
+            format!(
+                "{answered} of {voters} voting drives answer, {necessary} are necessary: start the others"
+            )
         }
         Verdict::Behind(behind) => behind.to_string(),
         Verdict::NoCopy => "no drive that answers has a copy: start the drives".to_owned(),
