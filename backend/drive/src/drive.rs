@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weft_wire::drive::{ShardHeader, ShardKey};
-use weft_wire::management::DriveReport;
+use weft_wire::management::{DeviceReport, DriveReport};
 
 use weft_device::Device;
 use crate::reader::{ReadError, Reader, Usage};
@@ -262,6 +262,7 @@ impl Drive {
             gets: counters.gets,
             warning: threads::locked(&self.shared.failure).clone(),
             writable: usage.writable,
+            device: DeviceReport::default(),
         }
     }
 

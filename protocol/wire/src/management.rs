@@ -100,6 +100,26 @@ pub struct DriveReport {
     /// Bytes of shards that it can take now: used and what its cleaner can still make free are counted out.
     #[n(9)]
     pub writable: ByteCount,
+    /// How its device is reached, and how that goes.
+    #[n(10)]
+    pub device: DeviceReport,
+}
+
+/// How a drive reaches its device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct DeviceReport {
+    /// The way bytes travel: `direct` (`io_uring`, around the page cache) or `buffered`; empty when it is not known.
+    #[n(0)]
+    pub mode: String,
+    /// Requests that failed, stalled ones among them.
+    #[n(1)]
+    pub errors: u64,
+    /// Requests that were given up because they took too long.
+    #[n(2)]
+    pub stalls: u64,
+    /// Requests that were given up and that the host has not given back yet.
+    #[n(3)]
+    pub stuck: u64,
 }
 
 /// A compute process's counters since it started.

@@ -13,7 +13,7 @@ use weft_types::{
 };
 use weft_wire::compute::{Meta, OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, ShardHeader, ShardKey};
-use weft_wire::management::{DriveReport, Heartbeat, NodeReport};
+use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
     Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply, Name, NewExtent,
     NewNode, Opened, Rename, RenameMode,
@@ -158,6 +158,8 @@ fn golden_heartbeat() {
         puts: 1,
         gets: 2,
         warning: None,
+        writable: ByteCount::new(1 << 29),
+        device: DeviceReport { mode: "direct".to_owned(), errors: 3, stalls: 2, stuck: 1 },
     };
     let heartbeat = Heartbeat {
         node: NodeId::from_bytes([0x0d; 16]),
