@@ -16,11 +16,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The cluster as it was at some moment.
 #[derive(Debug, Clone)]
-pub(crate) struct View {
+pub struct View {
     /// The map; `None` until management was heard of.
-    pub(crate) map: Option<Arc<ClusterMap>>,
+    pub map: Option<Arc<ClusterMap>>,
     /// Room for files; `None` until management said what is in use.
-    pub(crate) space: Option<SpaceView>,
+    pub space: Option<SpaceView>,
 }
 
 impl GroupEpochs for View {

@@ -1,43 +1,33 @@
-//! The thread that makes batches durable: one in flight, while the next fills.
+//! What makes batches durable: one in flight, while the next fills.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+mod worker;
 
-use tokio::sync::watch;
-use weft_engine::{AppendError, BATCH_BYTES_MAX, Batch, Index, IndexError, Log, Room};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::rows::{Rows, SealError, Sealer, Taken};
+use tokio::sync::{Notify, watch};
+use weft_engine::{Index, Room, ShardLog};
 
-/// The index is made durable this often while batches come, and this long after the last one.
-const INDEX_EVERY: Duration = Duration::from_secs(3);
-/// How long to wait before a batch that found no space is tried again.
-const SPACE_EVERY: Duration = Duration::from_millis(500);
+use crate::rows::{Rows, Sealer};
 
-/// How far the committer is.
+pub use worker::Worker;
+
+/// How long an owner that closes waits for drives to take what is left.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
+
+/// How far the commits of an owner are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// The last batch that is durable.
-    pub(crate) durable: u64,
+    pub durable: u64,
     /// Batches made durable by this owner.
-    pub(crate) batches: u64,
+    pub batches: u64,
     /// Nothing will become durable any more: the owner must go.
-    pub(crate) failed: bool,
+    pub failed: bool,
+    /// Another ownership has begun.
+    pub deposed: bool,
     /// How much room the log has.
-    pub(crate) room: Room,
-}
-
-/// Why the committer gave up.
-#[derive(Debug, thiserror::Error)]
-enum CommitError {
-    #[error("a batch could not be sealed")]
-    Seal(#[from] SealError),
-    #[error("a batch could not be appended to the log")]
-    Append(#[from] AppendError),
-    #[error("the log's room could not be learnt")]
-    Room(#[from] std::io::Error),
-    #[error("a batch could not be applied to the index")]
-    Index(#[from] IndexError),
+    pub room: Room,
 }
 
 struct Inner {
@@ -45,17 +35,20 @@ struct Inner {
     stopping: bool,
 }
 
-/// What the owner and the committer's thread share.
+/// What the owner and the worker share.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
-    wake: Condvar,
+    /// There is something to commit, or the owner closes.
+    wake: Notify,
     progress: watch::Sender<Progress>,
+    /// The worker has let go of the log and the index.
+    ended: watch::Sender<bool>,
 }
 
 /// The rows, locked.
 pub(crate) struct RowsGuard<'a> {
     inner: MutexGuard<'a, Inner>,
-    wake: &'a Condvar,
+    wake: &'a Notify,
 }
 
 impl std::ops::Deref for RowsGuard<'_> {
@@ -75,32 +68,31 @@ impl RowsGuard<'_> {
     }
 }
 
-/// The owner's end of the committer. Dropping it kills the committer where it stands, as the end of the process would;
+/// The owner's end. Dropping it ends the worker where it stands, as the end of the process would;
 /// [`close`](Self::close) lets it finish.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Committer {
-    /// Begins to commit what is in `rows`. The log is sealed with the sealer's epoch.
-    pub(crate) fn start(
+    /// Begins to commit what is put into `rows`, as soon as the worker runs. The log takes batches of the sealer's
+    /// epoch, and the index is at its end.
+    pub(crate) fn new<L: ShardLog>(
         rows: Rows,
         index: Arc<Index>,
-        mut log: impl Log + 'static,
+        log: L,
         sealer: Sealer,
-    ) -> std::io::Result<Self> {
-        let room = log.room(BATCH_BYTES_MAX)?;
-        let progress = Progress { durable: log.end().seq, batches: 0, failed: false, room };
+    ) -> (Self, Worker<L>) {
+        let durable = log.end().seq;
+        let progress = Progress { durable, batches: 0, failed: false, deposed: false, room: Room::Ample };
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner { rows, stopping: false }),
-            wake: Condvar::new(),
+            wake: Notify::new(),
             progress: watch::Sender::new(progress),
+            ended: watch::Sender::new(false),
         });
-        let worker =
-            Worker { shared: Arc::clone(&shared), index, log, sealer, durable_at: Instant::now(), lag: 0 };
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let worker = Worker::new(Arc::clone(&shared), index, log, sealer);
+        (Self { shared }, worker)
     }
 
     /// The rows, to be read and written.
@@ -113,27 +105,23 @@ impl Committer {
         self.shared.progress.subscribe()
     }
 
-    /// Commits all that is left, makes the index durable, and ends the thread; nothing is committed any more. Blocks.
-    pub(crate) fn close(&self) {
+    /// Has all that is left committed and the index made durable, and waits for the end of the worker; nothing is
+    /// committed any more. What drives do not take within ten seconds is given up.
+    pub(crate) async fn close(&self) {
         self.shared.lock().stopping = true;
         self.shared.wake.notify_one();
-        self.join();
-    }
-
-    /// Waits for the end of the thread, which lets go of the log.
-    fn join(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // Of what it panicked, the panic hook has told.
-            let _ = thread.join();
+        let mut ended = self.shared.ended.subscribe();
+        if tokio::time::timeout(CLOSE_MAX, ended.wait_for(|ended| *ended)).await.is_err() {
+            self.shared.abandon(false);
+            // The sender is in `self`.
+            let _ = ended.wait_for(|ended| *ended).await;
         }
     }
 }
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        self.shared.abandon();
-        self.join();
+        self.shared.abandon(false);
     }
 }
 
@@ -142,161 +130,13 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn abandon(&self) {
-        let mut inner = self.lock();
-        self.progress.send_modify(|progress| progress.failed = true);
-        inner.rows.let_go();
-        self.wake.notify_one();
-    }
-}
-
-/// Abandons when dropped.
-struct Abandon<'a>(&'a Shared);
-
-impl Drop for Abandon<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
-}
-
-struct Worker<L> {
-    shared: Arc<Shared>,
-    index: Arc<Index>,
-    log: L,
-    sealer: Sealer,
-    /// When the index was durable last.
-    durable_at: Instant,
-    /// Batches that the index would lose in a crash.
-    lag: u64,
-}
-
-/// What there is to do.
-enum Next {
-    Commit(Taken),
-    Idle,
-    /// The owner closes: finish.
-    Stop,
-    /// The owner is gone, or has failed: what is not durable yet is nobody's.
-    Abandoned,
-}
-
-impl<L: Log> Worker<L> {
-    fn run(mut self) {
-        // Whatever ends the thread, those who wait for it are told.
-        let shared = Arc::clone(&self.shared);
-        let _told = Abandon(&shared);
-        if let Err(error) = self.work() {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the owner of a metadata shard gives up"
-            );
-        }
-    }
-
-    fn work(&mut self) -> Result<(), CommitError> {
-        loop {
-            match self.next() {
-                Next::Commit(taken) => {
-                    let batch = self.sealer.seal(&taken)?;
-                    if !self.append(&batch)? {
-                        return Ok(());
-                    }
-                    let durable = self.durable_at.elapsed() >= INDEX_EVERY;
-                    self.index.apply(&[batch], durable)?;
-                    self.lag += 1;
-                    self.shared.lock().rows.applied(taken);
-                    if durable {
-                        self.index_is_durable();
-                    }
-                }
-                Next::Idle => {
-                    if self.lag > 0 {
-                        self.index.apply(&[], true)?;
-                        self.index_is_durable();
-                    }
-                    self.ask_for_room()?;
-                }
-                Next::Stop => {
-                    self.index.apply(&[], true)?;
-                    self.index_is_durable();
-                    return Ok(());
-                }
-                Next::Abandoned => return Ok(()),
-            }
-        }
-    }
-
-    /// Waits for a batch, or for time to pass.
-    fn next(&self) -> Next {
-        let mut inner = self.shared.lock();
-        let limited = self.shared.progress.borrow().room < Room::Ample;
-        let until = Instant::now() + if limited { SPACE_EVERY } else { INDEX_EVERY };
-        loop {
-            if self.shared.progress.borrow().failed {
-                return Next::Abandoned;
-            }
-            if let Some(taken) = inner.rows.take() {
-                return Next::Commit(taken);
-            }
-            if inner.stopping {
-                return Next::Stop;
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Next::Idle;
-            }
-            inner = self.shared.wake.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Makes a batch durable. Without space it is tried again, the same bytes each time; false: meanwhile the owner is
-    /// gone, or closes. Nobody was answered for what is in the batch.
-    fn append(&mut self, batch: &Batch) -> Result<bool, CommitError> {
-        loop {
-            match self.log.append(batch, Room::Reserve) {
-                Ok(position) => {
-                    self.shared.progress.send_modify(|progress| {
-                        progress.durable = position.seq;
-                        progress.batches += 1;
-                    });
-                    self.ask_for_room()?;
-                    return Ok(true);
-                }
-                Err(AppendError::NoSpace) => {
-                    tracing::warn!(batch = %batch.position, "no space for a batch; waiting for some");
-                    self.shared.progress.send_modify(|progress| progress.room = Room::None);
-                    let inner = self.shared.lock();
-                    if inner.stopping || self.shared.progress.borrow().failed {
-                        return Ok(false);
-                    }
-                    drop(
-                        self.shared
-                            .wake
-                            .wait_timeout(inner, SPACE_EVERY)
-                            .unwrap_or_else(PoisonError::into_inner),
-                    );
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn ask_for_room(&mut self) -> Result<(), CommitError> {
-        let room = self.log.room(BATCH_BYTES_MAX)?;
-        self.shared.progress.send_if_modified(|progress| {
-            let changed = progress.room != room;
-            progress.room = room;
-            changed
+    /// From now on nothing becomes durable and nothing is read.
+    fn abandon(&self, deposed: bool) {
+        self.lock().rows.let_go();
+        self.progress.send_modify(|progress| {
+            progress.failed = true;
+            progress.deposed |= deposed;
         });
-        Ok(())
-    }
-
-    /// The log before what the index has durably is not needed any more.
-    fn index_is_durable(&mut self) {
-        self.durable_at = Instant::now();
-        self.lag = 0;
-        if let Err(error) = self.log.trim(self.index.applied()) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the log was not trimmed");
-        }
+        self.wake.notify_one();
     }
 }

@@ -1,40 +1,54 @@
 //! The filesystems that this process owns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use weft_kms::KeyManagement;
-use weft_transport::CallError;
-use weft_transport::Failure;
+use weft_transport::{CallError, Failure};
 use weft_types::{ClusterId, FilesystemId};
 use weft_wire::Fault;
 use weft_wire::compute::{DropProgress, DropRefusal, OpenRefusal};
-use weft_wire::management::{FilesystemRefusal, ListFilesystems, OwnFilesystem, Ownership};
+use weft_wire::management::{FilesystemInfo, FilesystemRefusal, ListFilesystems, OwnFilesystem, Ownership};
+use weft_wire::ownership::Held;
 
 use crate::cluster::Cluster;
-use crate::dropping::{self, Dropping};
+use crate::drives::{Drives, reason};
+use crate::dropping::Dropping;
 use crate::keys::Keys;
-use crate::owner::Owner;
+use crate::leases::Leases;
+use crate::log_thread::LogThread;
+use crate::owner::{Lease, Opening, Owner, SHARD};
 use crate::reclaimer::look_after;
 use crate::settings::ComputeSettings;
 use crate::shards::ShardDeleter;
+use crate::sources::Sources;
+
+/// How long a filesystem that could not be taken over is left alone, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(16);
 
 /// Owned and dropped filesystems of this process.
 pub(crate) struct Filesystems {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) settings: ComputeSettings,
+    pub(crate) leases: Leases,
+    pub(crate) drives: Drives,
     id: ClusterId,
-    state: PathBuf,
+    pub(crate) state: PathBuf,
     kms: Arc<dyn KeyManagement>,
+    sources: Sources,
     deleter: Arc<ShardDeleter>,
+    pub(crate) logs: LogThread,
+    /// The drives as the thread of the logs calls them.
+    pub(crate) log_drives: Drives,
     owned: Mutex<Owned>,
     /// What looks after owners, and what drops filesystems.
     tasks: Mutex<JoinSet<()>>,
-    /// One filesystem is opened or dropped at a time.
-    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -42,28 +56,47 @@ struct Owned {
     owners: HashMap<FilesystemId, Arc<Owner>>,
     names: HashMap<String, FilesystemId>,
     dropping: HashMap<FilesystemId, Arc<Dropping>>,
+    /// A filesystem is taken over or dropped by one task at a time.
+    turns: HashMap<FilesystemId, Arc<tokio::sync::Mutex<()>>>,
+    /// Others own these: they are taken over only when somebody asks for them here.
+    elsewhere: HashSet<FilesystemId>,
+    /// Those that could not be taken over are left alone until then; and how long the next time.
+    pauses: HashMap<FilesystemId, (Instant, Duration)>,
 }
 
-/// For whom a filesystem is taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whom {
-    /// Only if it is not to be deleted.
-    NewSessions,
-    /// In any case: sessions that are open go on until it is dropped.
-    Anyone,
+/// What a process is made of beside its filesystems.
+pub(crate) struct Parts {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) id: ClusterId,
+    pub(crate) state: PathBuf,
+    pub(crate) kms: Arc<dyn KeyManagement>,
+    pub(crate) settings: ComputeSettings,
+    pub(crate) logs: LogThread,
+    pub(crate) log_drives: Drives,
 }
 
 impl Filesystems {
-    pub(crate) fn new(
-        cluster: Arc<Cluster>,
-        id: ClusterId,
-        state: PathBuf,
-        kms: Arc<dyn KeyManagement>,
-        settings: ComputeSettings,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { cluster, id, state, kms, settings, logs, log_drives } = parts;
         let deleter = Arc::new(ShardDeleter::new(Arc::clone(&cluster)));
-        let (owned, tasks, turn) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { cluster, settings, id, state, kms, deleter, owned, tasks, turn }
+        let drives = Drives::new(Arc::clone(&cluster), &cluster.pool);
+        let (leases, owned, tasks) = (Leases::default(), Mutex::default(), Mutex::default());
+        let sources = Sources::of_the_host();
+        Self {
+            cluster,
+            settings,
+            leases,
+            drives,
+            id,
+            state,
+            kms,
+            sources,
+            deleter,
+            logs,
+            log_drives,
+            owned,
+            tasks,
+        }
     }
 
     fn owned(&self) -> MutexGuard<'_, Owned> {
@@ -89,17 +122,13 @@ impl Filesystems {
         if let Some(owner) = self.serving_by_name(name) {
             return Ok(owner);
         }
-        let turn = Arc::clone(&self.turn).lock_owned().await;
-        if let Some(owner) = self.serving_by_name(name) {
-            return Ok(owner);
-        }
-        let (this, name) = (Arc::clone(self), name.to_owned());
-        let taken = to_its_end(turn, async move { this.take_over(&name, Whom::NewSessions).await });
-        taken.await.unwrap_or_else(|error| Err(unavailable(&error)))
+        let listed = self.listed().await.map_err(|error| unavailable(&error))?;
+        let info = listed.into_iter().find(|info| info.name == name).ok_or(OpenRefusal::NoSuchFilesystem)?;
+        self.owner_of(info).await
     }
 
-    /// The owner of a filesystem by its id: after a restart, its sessions come back without opening anew. `None`: this
-    /// process never had it.
+    /// The owner of a filesystem by its id: after a takeover, its sessions come back without opening anew. `None`: there
+    /// is none, or it is being dropped.
     ///
     /// # Errors
     /// [`Fault::NotServing`] when it cannot be taken over now.
@@ -107,17 +136,70 @@ impl Filesystems {
         if let Some(owner) = self.serving(id) {
             return Ok(Some(owner));
         }
-        let dir = self.dir(id);
-        if !dir.exists() || dropping::is_marked(&dir) {
-            return Ok(None);
+        let listed = self.listed().await.map_err(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "filesystems cannot be listed");
+            Fault::NotServing
+        })?;
+        let Some(info) = listed.into_iter().find(|info| info.id == id) else { return Ok(None) };
+        match self.owner_of(info).await {
+            Ok(owner) => Ok(Some(owner)),
+            Err(OpenRefusal::Deleting) => Ok(None),
+            Err(refusal) => {
+                tracing::warn!(%refusal, filesystem = %id, "a filesystem cannot be taken over");
+                Err(Fault::NotServing)
+            }
         }
-        let turn = Arc::clone(&self.turn).lock_owned().await;
-        if let Some(owner) = self.serving(id) {
-            return Ok(Some(owner));
+    }
+
+    /// Takes over what nobody has asked for yet: garbage is collected and sessions expire also while nobody calls. Goes
+    /// on for ever.
+    pub(crate) async fn keep_all(self: Arc<Self>) {
+        loop {
+            match self.listed().await {
+                Ok(listed) => self.forget_but(&listed),
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "filesystems cannot be listed");
+                }
+            }
+            tokio::time::sleep(self.settings.look_for_filesystems).await;
         }
-        let this = Arc::clone(self);
-        let taken = to_its_end(turn, async move { this.take_over_by_id(id).await });
-        taken.await.unwrap_or(Err(Fault::NotServing))
+    }
+
+    async fn listed(&self) -> Result<Vec<FilesystemInfo>, CallError<weft_wire::NoRefusal>> {
+        Ok(self.cluster.ask(&ListFilesystems {}).await?.filesystems)
+    }
+
+    /// Begins to take over those that nobody serves, and lets go of what is known of those that are no more.
+    fn forget_but(self: &Arc<Self>, listed: &[FilesystemInfo]) {
+        let exists = |id: &FilesystemId| listed.iter().any(|info| info.id == *id);
+        let now = Instant::now();
+        let mut owned = self.owned();
+        owned.turns.retain(|id, _| exists(id));
+        owned.pauses.retain(|id, _| exists(id));
+        owned.elsewhere.retain(&exists);
+        owned.dropping.retain(|id, dropping| exists(id) || !dropping.is_done());
+        let idle = |info: &&FilesystemInfo| {
+            let served = owned.owners.get(&info.id).is_some_and(|owner| owner.is_serving());
+            let paused = owned.pauses.get(&info.id).is_some_and(|(until, _)| *until > now);
+            !served
+                && !paused
+                && !owned.dropping.contains_key(&info.id)
+                && !owned.elsewhere.contains(&info.id)
+        };
+        let idle: Vec<_> = listed.iter().filter(idle).cloned().collect();
+        drop(owned);
+        for info in idle {
+            let this = Arc::clone(self);
+            self.tasks().spawn(async move {
+                let id = info.id;
+                let deposed = this.owned().owners.get(&id).is_some_and(|owner| owner.lease().is_deposed());
+                if deposed {
+                    this.owned().elsewhere.insert(id);
+                } else if let Err(refusal) = this.owner_of(info).await {
+                    tracing::warn!(%refusal, filesystem = %id, "a filesystem cannot be taken over yet");
+                }
+            });
+        }
     }
 
     fn serving(&self, id: FilesystemId) -> Option<Arc<Owner>> {
@@ -129,55 +211,112 @@ impl Filesystems {
         self.serving(id)
     }
 
-    fn dir(&self, id: FilesystemId) -> PathBuf {
-        self.state.join(id.to_string())
+    /// Waits for one's turn at a filesystem.
+    async fn turn(&self, id: FilesystemId) -> OwnedMutexGuard<()> {
+        let turn = Arc::clone(self.owned().turns.entry(id).or_default());
+        turn.lock_owned().await
     }
 
-    async fn take_over_by_id(&self, id: FilesystemId) -> Result<Option<Arc<Owner>>, Fault> {
-        let listed = self.cluster.ask(&ListFilesystems {}).await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "filesystems cannot be listed");
-            Fault::NotServing
-        })?;
-        let Some(info) = listed.filesystems.into_iter().find(|info| info.id == id) else { return Ok(None) };
-        let taken = self.take_over(&info.name, Whom::Anyone).await.map_err(|refusal| {
-            tracing::warn!(%refusal, filesystem = %id, "a filesystem cannot be taken over");
-            Fault::NotServing
-        })?;
-        Ok((taken.filesystem() == id).then_some(taken))
+    async fn owner_of(self: &Arc<Self>, info: FilesystemInfo) -> Result<Arc<Owner>, OpenRefusal> {
+        let turn = self.turn(info.id).await;
+        if let Some(owner) = self.serving(info.id) {
+            return Ok(owner);
+        }
+        if self.owned().dropping.contains_key(&info.id) {
+            return Err(OpenRefusal::Deleting);
+        }
+        let this = Arc::clone(self);
+        let taken = to_its_end(turn, async move {
+            let taken = this.take_over(&info, false).await;
+            this.pause(info.id, taken.is_err());
+            match taken? {
+                Taken::Owner(owner) => Ok(this.begin(owner, &info)),
+                Taken::Empty(_) => Err(OpenRefusal::Deleting),
+            }
+        });
+        taken.await.unwrap_or_else(|error| Err(unavailable(&error)))
+    }
+
+    fn pause(&self, id: FilesystemId, failed: bool) {
+        let mut owned = self.owned();
+        if failed {
+            let pause = owned.pauses.get(&id).map_or(PAUSE_MIN, |(_, pause)| (*pause * 2).min(PAUSE_MAX));
+            owned.pauses.insert(id, (Instant::now() + pause, pause));
+        } else {
+            owned.pauses.remove(&id);
+            owned.elsewhere.remove(&id);
+        }
     }
 
     /// Takes a filesystem over under a new epoch. The caller has the turn.
-    async fn take_over(&self, name: &str, whom: Whom) -> Result<Arc<Owner>, OpenRefusal> {
-        let call = OwnFilesystem { name: name.to_owned(), shard: crate::owner::SHARD };
-        let ownership = self.cluster.ask(&call).await.map_err(own_refusal)?;
-        let id = ownership.filesystem.id;
-        let dir = self.dir(id);
-        if dropping::is_marked(&dir) || (whom == Whom::NewSessions && ownership.filesystem.deleting) {
-            return Err(OpenRefusal::Deleting);
-        }
-        let keys = Keys::unwrap(&ownership, self.id, &*self.kms).await;
-        let keys = keys.map_err(|error| OpenRefusal::KeysUnavailable { reason: reason(&error) })?;
+    async fn take_over(&self, info: &FilesystemInfo, to_drop: bool) -> Result<Taken, OpenRefusal> {
         // An owner that has failed lets go of its files before the next one opens them.
-        let failed = self.owned().owners.remove(&id);
-        let (settings, epoch) = (self.settings, ownership.epoch);
-        let opened = tokio::task::spawn_blocking(move || {
-            if let Some(failed) = failed {
-                failed.close();
-            }
-            std::fs::create_dir_all(&dir).map_err(crate::owner::OpenOwnerError::Host)?;
-            Owner::open(&dir, epoch, keys, settings)
-        });
-        let opened =
-            opened.await.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
-        Ok(self.begin(opened, &ownership))
+        let failed = self.owned().owners.remove(&info.id);
+        if let Some(failed) = failed {
+            failed.close().await;
+            self.leases.release(failed.lease());
+        }
+        let asked = Instant::now();
+        let call = OwnFilesystem { name: info.name.clone(), shard: SHARD };
+        let ownership = self.cluster.ask(&call).await.map_err(own_refusal)?;
+        if ownership.filesystem.id != info.id {
+            return Err(OpenRefusal::NoSuchFilesystem);
+        }
+        let held = Held { filesystem: info.id, shard: SHARD, epoch: ownership.epoch };
+        let (lasts, after) = (ownership.lease_ms, ownership.serve_after_ms);
+        let millis = |ms: u32| Duration::from_millis(ms.into());
+        let lease = Arc::new(Lease::new(held, asked, millis(lasts), Instant::now(), millis(after)));
+        self.leases.keep(&lease);
+        let taken = self.open(&ownership, &lease, to_drop).await;
+        if taken.is_err() {
+            self.leases.release(&lease);
+        }
+        tokio::time::sleep_until(lease.serves_after()).await;
+        taken
     }
 
-    fn begin(&self, owner: Owner, ownership: &Ownership) -> Arc<Owner> {
-        let owner = Arc::new(owner);
+    async fn open(
+        &self,
+        ownership: &Ownership,
+        lease: &Arc<Lease>,
+        to_drop: bool,
+    ) -> Result<Taken, OpenRefusal> {
+        let deleting = ownership.filesystem.deleting;
+        if deleting && ownership.row.segments.is_empty() && ownership.row.checkpoint.is_none() {
+            return Ok(Taken::Empty(Arc::clone(lease)));
+        }
+        let keys = Keys::unwrap(ownership, self.id, &*self.kms, self.sources.clone()).await;
+        let keys = match keys {
+            Ok(keys) => Some(keys),
+            // What is dropped need not be read.
+            Err(error) if to_drop => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "dropped without keys");
+                None
+            }
+            Err(error) => return Err(OpenRefusal::KeysUnavailable { reason: reason(&error) }),
+        };
+        let opening = Opening {
+            lease: Arc::clone(lease),
+            keys,
+            sources: self.sources.clone(),
+            settings: self.settings,
+            deleting,
+        };
+        let opened =
+            self.open_on_log_thread(ownership, opening).await.map_err(|error| unavailable(&error))?;
+        Ok(Taken::Owner(Arc::new(opened)))
+    }
+
+    fn begin(&self, owner: Arc<Owner>, info: &FilesystemInfo) -> Arc<Owner> {
         self.tasks().spawn(look_after(Arc::downgrade(&owner), Arc::clone(&self.deleter), self.settings));
+        self.tasks().spawn(crate::closing::close_ended(
+            Arc::downgrade(&owner),
+            self.drives.clone(),
+            self.settings.tick,
+        ));
         let mut owned = self.owned();
-        owned.names.insert(ownership.filesystem.name.clone(), owner.filesystem());
-        owned.owners.insert(owner.filesystem(), Arc::clone(&owner));
+        owned.names.insert(info.name.clone(), info.id);
+        owned.owners.insert(info.id, Arc::clone(&owner));
         owner
     }
 
@@ -186,75 +325,107 @@ impl Filesystems {
     /// # Errors
     /// [`DropRefusal`], or [`Fault::NotServing`] while it cannot be opened.
     pub(crate) async fn drop_filesystem(
-        &self,
+        self: &Arc<Self>,
         id: FilesystemId,
     ) -> Result<DropProgress, Failure<DropRefusal>> {
-        let _turn = self.turn.lock().await;
-        let known = self.owned().dropping.get(&id).cloned().filter(|dropping| !dropping.has_failed());
-        if let Some(dropping) = known {
+        if let Some(dropping) = self.dropping(id) {
             return dropping.progress().map_err(|error| Failure::Refused(metadata_unavailable(&error)));
         }
-        let dir = self.dir(id);
-        if !dir.exists() {
+        let listed = self.listed().await.map_err(|_| Fault::NotServing)?;
+        let Some(info) = listed.into_iter().find(|info| info.id == id) else {
             return Ok(DropProgress { done: true, extents_left: 0 });
-        }
-        let owner = if dropping::is_marked(&dir) {
-            self.open_to_drop(id).await.map_err(Failure::Refused)?
-        } else {
-            self.end_service(id).await?
         };
-        let dropping = Arc::new(Dropping::new(owner));
-        let mut owned = self.owned();
-        owned.owners.remove(&id);
-        owned.names.retain(|_, named| *named != id);
-        owned.dropping.insert(id, Arc::clone(&dropping));
-        drop(owned);
-        self.tasks().spawn(Arc::clone(&dropping).run(dir, Arc::clone(&self.deleter)));
+        if !info.deleting {
+            let reason = "management does not say that it is being deleted".to_owned();
+            return Err(Failure::Refused(DropRefusal::MetadataUnavailable { reason }));
+        }
+        let turn = self.turn(id).await;
+        let this = Arc::clone(self);
+        let begun = to_its_end(turn, async move { this.begin_drop(&info).await });
+        let dropping = begun.await.unwrap_or(Err(Failure::Fault(Fault::NotServing)))?;
         dropping.progress().map_err(|error| Failure::Refused(metadata_unavailable(&error)))
     }
 
-    /// The owner of a filesystem that nobody has mounted, and never will again.
-    async fn end_service(&self, id: FilesystemId) -> Result<Arc<Owner>, Failure<DropRefusal>> {
-        let owner = match self.serving(id) {
-            Some(owner) => owner,
-            None => self.take_over_by_id(id).await?.ok_or(Fault::NotServing)?,
-        };
-        match owner.try_begin_dropping() {
-            Ok(None) => {}
-            Ok(Some(holder)) => return Err(Failure::Refused(DropRefusal::Mounted { holder })),
-            Err(error) => return Err(Failure::Refused(metadata_unavailable(&error))),
+    /// A drop that is under way, or done.
+    fn dropping(&self, id: FilesystemId) -> Option<Arc<Dropping>> {
+        self.owned().dropping.get(&id).cloned().filter(|dropping| !dropping.has_failed())
+    }
+
+    /// Begins to drop a filesystem that nobody has mounted, and never will again. The caller has the turn.
+    async fn begin_drop(
+        self: &Arc<Self>,
+        info: &FilesystemInfo,
+    ) -> Result<Arc<Dropping>, Failure<DropRefusal>> {
+        if let Some(dropping) = self.dropping(info.id) {
+            return Ok(dropping);
         }
-        dropping::mark(&self.dir(id)).map_err(|error| {
-            // Without the mark it is to be served again, by an owner that is opened anew.
-            self.owned().owners.remove(&id);
-            Failure::Refused(metadata_unavailable(&error))
-        })?;
-        Ok(owner)
-    }
-
-    async fn open_to_drop(&self, id: FilesystemId) -> Result<Arc<Owner>, DropRefusal> {
-        let failed = self.owned().dropping.remove(&id);
-        let (dir, settings) = (self.dir(id), self.settings);
-        let opened = tokio::task::spawn_blocking(move || {
-            drop(failed);
-            Owner::open_to_drop(&dir, id, settings)
+        let failed = self.owned().dropping.remove(&info.id);
+        if let Some(owner) = failed.and_then(|failed| failed.owner()) {
+            owner.close().await;
+            self.leases.release(owner.lease());
+        }
+        let taken = match self.serving(info.id) {
+            Some(owner) => Taken::Owner(owner),
+            None => match self.take_over(info, true).await {
+                Ok(taken) => taken,
+                Err(OpenRefusal::NoSuchFilesystem) => return Err(Failure::Fault(Fault::NotServing)),
+                Err(refusal) => return Err(Failure::Refused(metadata_unavailable(&refusal))),
+            },
+        };
+        if let Taken::Owner(owner) = &taken {
+            match owner.try_begin_dropping() {
+                Ok(None) => {}
+                Ok(Some(holder)) => {
+                    // Its sessions go on.
+                    if self.serving(info.id).is_none() {
+                        self.begin(Arc::clone(owner), info);
+                    }
+                    return Err(Failure::Refused(DropRefusal::Mounted { holder }));
+                }
+                Err(error) => return Err(Failure::Refused(metadata_unavailable(&error))),
+            }
+        }
+        let dir = self.state.join(info.id.to_string());
+        let dropping = Arc::new(match taken {
+            Taken::Owner(owner) => Dropping::new(owner, dir),
+            Taken::Empty(lease) => Dropping::of_the_rest(lease, dir),
         });
-        let opened = opened.await.map_err(|error| metadata_unavailable(&error))?;
-        opened.map(Arc::new).map_err(|error| metadata_unavailable(&error))
+        let mut owned = self.owned();
+        owned.owners.remove(&info.id);
+        owned.names.retain(|_, named| *named != info.id);
+        owned.dropping.insert(info.id, Arc::clone(&dropping));
+        drop(owned);
+        let (drives, deleter) = (self.drives.clone(), Arc::clone(&self.deleter));
+        let this = Arc::clone(self);
+        let running = Arc::clone(&dropping);
+        self.tasks().spawn(async move {
+            running.run(&drives, &this.cluster, &deleter).await;
+            this.leases.release(running.lease());
+        });
+        Ok(dropping)
     }
 
-    /// Ends all tasks and closes all owners: what they have is durable, and nothing has to be replayed. Drops go on when
-    /// they are asked for again.
+    /// Ends all tasks and closes all owners, and lets go of their ownerships: whoever takes them over next need not wait.
+    /// Drops go on when they are asked for again.
     pub(crate) async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks());
         tasks.shutdown().await;
         let mut owners = self.owners();
-        owners.extend(self.owned().dropping.values().map(|dropping| dropping.owner()));
-        let closed = tokio::task::spawn_blocking(move || owners.iter().for_each(|owner| owner.close()));
-        if let Err(error) = closed.await {
-            tracing::error!(%error, "metadata was not closed in order");
+        owners.extend(self.owned().dropping.values().filter_map(|dropping| dropping.owner()));
+        for owner in &owners {
+            owner.close().await;
+            self.leases.release(owner.lease());
         }
+        self.leases.renew(&self.cluster).await;
     }
+}
+
+/// What was taken over.
+enum Taken {
+    /// A shard that serves.
+    Owner(Arc<Owner>),
+    /// The ownership of one that has no log: it never had one, or was dropped up to the last.
+    Empty(Arc<Lease>),
 }
 
 /// Takes a filesystem over to the end, also when nobody waits for it any more. Callers have deadlines: were it broken
@@ -285,16 +456,4 @@ fn unavailable(error: &dyn std::error::Error) -> OpenRefusal {
 
 fn metadata_unavailable(error: &dyn std::error::Error) -> DropRefusal {
     DropRefusal::MetadataUnavailable { reason: reason(error) }
-}
-
-/// An error and its causes in one line.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -11,7 +11,7 @@ use weft_wire::KeyBytes;
 use weft_wire::management::Ownership;
 use weft_wire::meta::MetaError;
 
-use crate::random;
+use crate::sources::Sources;
 
 /// Why an ownership's keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,19 +31,32 @@ pub(crate) enum KeysError {
 }
 
 /// The keys of one filesystem. Wiped when dropped.
-pub(crate) struct Keys {
+pub struct Keys {
     /// By version; never empty.
     filesystem: BTreeMap<KeyVersion, FilesystemKey>,
     metadata: MetadataKey,
     names: weft_keys::NameHasher,
+    sources: Sources,
 }
 
 impl Keys {
+    /// The keys of a filesystem in the clear. New data keys are drawn from `sources`, and wrapped under `filesystem`.
+    pub fn new(
+        filesystem: FilesystemKey,
+        metadata: MetadataKey,
+        name: &weft_keys::NameKey,
+        sources: Sources,
+    ) -> Self {
+        let filesystem = BTreeMap::from([(filesystem.version(), filesystem)]);
+        Self { filesystem, metadata, names: weft_keys::NameHasher::new(name), sources }
+    }
+
     /// Unwraps what management gave, through the KMS.
     pub(crate) async fn unwrap(
         ownership: &Ownership,
         cluster: ClusterId,
         kms: &dyn KeyManagement,
+        sources: Sources,
     ) -> Result<Self, KeysError> {
         let id = ownership.filesystem.id;
         let context = EncryptionContext::of_filesystem(cluster, id);
@@ -56,7 +69,7 @@ impl Keys {
         let metadata =
             opened(&filesystem, "metadata", &ownership.metadata_key, FilesystemKey::unwrap_metadata_key)?;
         let name = opened(&filesystem, "name", &ownership.name_key, FilesystemKey::unwrap_name_key)?;
-        Ok(Self { filesystem, metadata, names: weft_keys::NameHasher::new(&name) })
+        Ok(Self { filesystem, metadata, names: weft_keys::NameHasher::new(&name), sources })
     }
 
     /// The key that seals rows.
@@ -94,19 +107,16 @@ fn opened<K>(
 impl Keys {
     /// The same keys for the same id, each time.
     pub(crate) fn of_a_test(id: FilesystemId) -> Self {
-        let version = KeyVersion::new(1);
-        Self {
-            filesystem: BTreeMap::from([(version, FilesystemKey::from_bytes(id, version, &[7; 32]))]),
-            metadata: MetadataKey::from_bytes(&[8; 32]),
-            names: weft_keys::NameHasher::new(&weft_keys::NameKey::from_bytes(&[9; 32])),
-        }
+        let key = FilesystemKey::from_bytes(id, KeyVersion::new(1), &[7; 32]);
+        let name = weft_keys::NameKey::from_bytes(&[9; 32]);
+        Self::new(key, MetadataKey::from_bytes(&[8; 32]), &name, Sources::of_the_host())
     }
 }
 
 impl KeyMaker for Keys {
     fn fresh(&self, id: DataKeyId) -> Result<NewKey, MetaError> {
-        let key = DataKey::generate(&mut random::fill);
-        let wrapped = self.newest().wrap_data_key(id, &key, Nonce::from_random(random::array()));
+        let key = DataKey::generate(&mut |bytes: &mut [u8]| self.sources.fill(bytes));
+        let wrapped = self.newest().wrap_data_key(id, &key, Nonce::from_random(self.sources.array()));
         let wrapped = minicbor::to_vec(wrapped).expect("a vector takes all bytes");
         Ok(NewKey { key: KeyBytes::new(*key.expose()), wrapped })
     }

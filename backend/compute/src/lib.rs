@@ -4,19 +4,36 @@
 //! is on its way to the log, the next fills. An answer is sent when all that the operation wrote, and all that it saw,
 //! is durable.
 
+//!
+//! Who owns a shard is decided by the cluster store and at the drives; [`Owner`] and its [`Worker`] are driven by this
+//! process over QUIC, and by simulations without.
+
+mod closing;
 mod cluster;
 mod committer;
+mod drives;
 mod dropping;
 mod filesystems;
 mod keys;
+mod leases;
+mod log_calls;
+mod log_thread;
+mod opening;
 mod owner;
 mod process;
-mod random;
 mod reclaimer;
 mod rows;
 mod service;
 mod settings;
 mod shards;
+mod sources;
 
+pub use closing::{Closing, ClosingError, SessionEnds};
+pub use cluster::View;
+pub use committer::{Progress, Worker};
+pub use keys::Keys;
+pub use owner::{Attempt, Lease, OpenOwnerError, Opened, Opening, Owner, SHARD, SessionOpening};
 pub use process::{ComputeConfig, ComputeProcess, StartError};
+pub use rows::Tx;
 pub use settings::ComputeSettings;
+pub use sources::Sources;

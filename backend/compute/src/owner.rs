@@ -1,29 +1,34 @@
 //! One metadata shard under this process's ownership.
 
+mod lease;
 mod open;
 mod operations;
 mod sessions;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use weft_engine::Room;
 use weft_meta::{Progress as Work, continue_work};
-use weft_types::{FilesystemId, SessionId, Timestamp};
+use weft_types::{FilesystemId, MapVersion, SessionId, Timestamp};
 use weft_wire::Fault;
 use weft_wire::meta::MetaError;
+use weft_wire::ownership::Held;
 
 use crate::committer::{Committer, Progress};
 use crate::keys::Keys;
 use crate::rows::{Tx, WRITES_BYTES_MAX};
 use crate::settings::ComputeSettings;
+use crate::sources::Sources;
 
-pub(crate) use open::{OpenOwnerError, SHARD};
+pub use lease::Lease;
+pub use open::{OpenOwnerError, Opened, Opening, SHARD};
+pub use operations::Attempt;
 pub(crate) use operations::{must_wait, needs_newer_map};
-pub(crate) use sessions::Opening;
+pub use sessions::SessionOpening;
 
 /// Rows that are removed in one go for work that was left.
 const WORK_ROWS: usize = 256;
@@ -32,12 +37,18 @@ const WORK_KINDS: std::ops::RangeInclusive<u8> = 13..=15;
 
 /// Owns the one metadata shard of a filesystem.
 ///
-/// Reading and changing rows is quick and never waits for the disk's flush; who is to be answered waits with
-/// [`durable`](Self::durable). When the owner has failed it serves nothing any more, and must be opened anew.
-pub(crate) struct Owner {
-    filesystem: FilesystemId,
+/// Reading and changing rows is quick and never waits for a drive; who is to be answered waits with
+/// [`answerable`](Self::answerable). When the owner has failed it serves nothing any more, and must be opened anew.
+///
+/// All of it runs on one thread just as well as on several, with no clock but [`tokio::time`] and no chance but its
+/// [`Sources`]: a simulation drives it without a network. Of what [`open`](Self::open) gives, it runs the
+/// [`Worker`](crate::Worker) as a task of its own beside the calls of [`meta`](Self::meta); dropping that task is what
+/// the end of the process is.
+pub struct Owner {
+    lease: Arc<Lease>,
     /// `None`: only rows in clear can be read; enough to drop the filesystem.
     keys: Option<Keys>,
+    sources: Sources,
     settings: ComputeSettings,
     committer: Committer,
     /// When each open session ends if it is not renewed.
@@ -45,20 +56,39 @@ pub(crate) struct Owner {
     /// There is work for [`work`](Self::work).
     work: Notify,
     dropping: AtomicBool,
+    /// Management says that the filesystem is being deleted: nobody opens it any more.
+    deleting: bool,
     operations: AtomicU64,
     /// Dead extents that the last look found and left.
     garbage: AtomicU64,
+    /// Nothing is executed under an older map. Changed and looked at only while the rows are locked.
+    acted_on: AtomicU64,
 }
 
 impl Owner {
     /// Whose shard it is.
-    pub(crate) const fn filesystem(&self) -> FilesystemId {
-        self.filesystem
+    pub fn filesystem(&self) -> FilesystemId {
+        self.held().filesystem
+    }
+
+    /// Under which ownership.
+    pub fn held(&self) -> Held {
+        self.lease.held()
+    }
+
+    /// Until when it answers.
+    pub fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        self.sources.now()
     }
 
     /// Whether it can still promise anything.
-    pub(crate) fn is_serving(&self) -> bool {
-        !self.progress().borrow().failed
+    pub fn is_serving(&self) -> bool {
+        !self.progress().borrow().failed && !self.lease.is_deposed()
     }
 
     /// From now on it only drops the filesystem.
@@ -67,12 +97,17 @@ impl Owner {
     }
 
     /// Whether it only drops the filesystem.
-    pub(crate) fn is_dropping(&self) -> bool {
+    pub fn is_dropping(&self) -> bool {
         self.dropping.load(Ordering::Relaxed)
     }
 
+    /// Whether the filesystem was being deleted already when it was taken over.
+    pub(crate) const fn is_deleting(&self) -> bool {
+        self.deleting
+    }
+
     /// How far its commits are.
-    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+    pub fn progress(&self) -> watch::Receiver<Progress> {
         self.committer.progress()
     }
 
@@ -81,7 +116,7 @@ impl Owner {
     /// # Errors
     /// [`Fault::NotServing`] when the owner fails before. A mutation may have been done or not; the same call, to
     /// whoever owns the shard next, finds out by its slot.
-    pub(crate) async fn durable(&self, seq: u64) -> Result<(), Fault> {
+    pub async fn durable(&self, seq: u64) -> Result<(), Fault> {
         let mut progress = self.progress();
         let reached = progress.wait_for(|progress| progress.durable >= seq || progress.failed).await;
         match reached {
@@ -90,19 +125,40 @@ impl Owner {
         }
     }
 
+    /// Waits until an answer that depends on a batch may be given: the batch is durable, and the owner's lease holds at
+    /// this moment.
+    ///
+    /// # Errors
+    /// As [`durable`](Self::durable), and [`Fault::NotServing`] outside of the lease.
+    pub async fn answerable(&self, seq: u64) -> Result<(), Fault> {
+        self.durable(seq).await?;
+        self.lease.check(Instant::now())
+    }
+
     /// Reads rows. What was read may not be durable yet.
     ///
     /// # Errors
     /// What `read` says.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Tx<'_>) -> Result<T, MetaError>) -> Result<T, MetaError> {
-        read(&self.committer.rows().begin())
+    pub fn read<T>(&self, read: impl FnOnce(&Tx<'_>) -> Result<T, MetaError>) -> Result<T, MetaError> {
+        self.look(read).map(|(value, _)| value)
+    }
+
+    /// Reads rows, and answers the batch with which what was read is durable.
+    ///
+    /// # Errors
+    /// What `read` says.
+    pub fn look<T>(&self, read: impl FnOnce(&Tx<'_>) -> Result<T, MetaError>) -> Result<(T, u64), MetaError> {
+        let rows = self.committer.rows();
+        let tx = rows.begin();
+        let value = read(&tx)?;
+        Ok((value, tx.depends()))
     }
 
     /// Changes rows, all or none, and answers the batch that it is durable with.
     ///
     /// # Errors
     /// What `change` says, and [`MetaError::NoSpace`] for more than fits into a batch; nothing has changed then.
-    pub(crate) fn change<T>(
+    pub fn change<T>(
         &self,
         change: impl FnOnce(&mut Tx<'_>) -> Result<T, MetaError>,
     ) -> Result<(T, u64), MetaError> {
@@ -110,7 +166,8 @@ impl Owner {
         let mut tx = rows.begin();
         let value = change(&mut tx)?;
         if tx.bytes() > WRITES_BYTES_MAX {
-            tracing::error!(filesystem = %self.filesystem, bytes = tx.bytes(), "a change is too large for a batch");
+            let filesystem = self.filesystem();
+            tracing::error!(%filesystem, bytes = tx.bytes(), "a change is too large for a batch");
             return Err(MetaError::NoSpace);
         }
         if tx.has_written(WORK_KINDS) {
@@ -120,10 +177,19 @@ impl Owner {
         Ok((value, rows.commit(writes)))
     }
 
+    /// From now on nothing is executed under an older map than this one. Answers the batch with which all is durable
+    /// that was executed before: after it, nothing is committed any more that was written before a change in this map.
+    pub fn act_on(&self, map: MapVersion) -> u64 {
+        let rows = self.committer.rows();
+        self.acted_on.fetch_max(map.get(), Ordering::Relaxed);
+        rows.last()
+    }
+
     /// Waits until there may be work; false: there never will be.
     pub(crate) async fn has_work(&self) -> bool {
         let mut progress = self.progress();
         tokio::select! {
+            biased;
             () = self.work.notified() => true,
             _ = progress.wait_for(|progress| progress.failed) => false,
         }
@@ -134,8 +200,8 @@ impl Owner {
     ///
     /// # Errors
     /// [`MetaError::Damaged`]; the work stays.
-    pub(crate) fn work(&self) -> Result<Option<u64>, MetaError> {
-        let (work, seq) = self.change(|tx| continue_work(tx, now(), WORK_ROWS))?;
+    pub fn work(&self) -> Result<Option<u64>, MetaError> {
+        let (work, seq) = self.change(|tx| continue_work(tx, self.now(), WORK_ROWS))?;
         Ok((work == Work::More).then_some(seq))
     }
 
@@ -155,13 +221,15 @@ impl Owner {
     }
 
     /// Room of the log.
-    pub(crate) fn room(&self) -> Room {
+    pub fn room(&self) -> Room {
         self.progress().borrow().room
     }
 
-    /// Finishes what was begun and lets go of the files. Blocks.
-    pub(crate) fn close(&self) {
-        self.committer.close();
+    /// Has what was begun committed, and waits until the worker has let go of the log and the index. Nothing is answered
+    /// any more.
+    pub async fn close(&self) {
+        self.lease.depose();
+        self.committer.close().await;
     }
 
     fn leases(&self) -> MutexGuard<'_, HashMap<SessionId, Instant>> {
@@ -171,13 +239,8 @@ impl Owner {
 
 impl std::fmt::Debug for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Owner({})", self.filesystem)
+        write!(f, "Owner({})", self.filesystem())
     }
-}
-
-/// The owner's clock.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_unix(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]

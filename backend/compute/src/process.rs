@@ -16,18 +16,19 @@ use weft_types::{NodeId, Timestamp};
 use weft_wire::management::{ComputeReport, Heartbeat, NodeReport};
 
 use crate::cluster::Cluster;
-use crate::dropping;
-use crate::filesystems::Filesystems;
-use crate::owner::now;
+use crate::drives::Drives;
+use crate::filesystems::{Filesystems, Parts};
+use crate::log_thread::LogThread;
 use crate::service;
 use crate::settings::ComputeSettings;
+use crate::sources::Sources;
 
 /// What a compute process is told.
 #[derive(Debug)]
 pub struct ComputeConfig {
     /// The container that it runs in.
     pub container: String,
-    /// The folder of its logs and indexes.
+    /// The folder of its indexes. They are caches: without it they are made anew from the drives.
     pub state: PathBuf,
     /// The management process.
     pub management: Peer,
@@ -49,13 +50,16 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The host gives no thread for the logs.
+    #[error("the host gives no thread")]
+    Thread(#[source] io::Error),
     /// The node's own credentials cannot be used for calls.
     #[error("no calls can be made")]
     Calls(#[source] BindError),
 }
 
-/// A compute process that is ready to serve. A filesystem is taken over when the first session asks for it, or when
-/// one of its sessions comes back.
+/// A compute process that is ready to serve. It takes over all filesystems in the background, and one that is asked for
+/// at once.
 pub struct ComputeProcess {
     filesystems: Arc<Filesystems>,
     node: NodeId,
@@ -70,15 +74,19 @@ impl ComputeProcess {
     /// [`StartError`]
     pub fn open(config: ComputeConfig, credentials: &Credentials) -> Result<Self, StartError> {
         let ComputeConfig { container, state, management, kms, settings } = config;
-        fs::create_dir_all(&state)
-            .and_then(|()| dropping::clear(&state))
-            .map_err(|source| StartError::State { path: state.clone(), source })?;
+        fs::create_dir_all(&state).map_err(|source| StartError::State { path: state.clone(), source })?;
         let pool =
             Pool::new(Handle::current(), credentials, PoolSettings::default()).map_err(StartError::Calls)?;
+        let logs = LogThread::start().map_err(StartError::Thread)?;
+        let log_pool = Pool::new(logs.handle().clone(), credentials, PoolSettings::default())
+            .map_err(StartError::Calls)?;
         let identity = credentials.identity();
         let cluster = Arc::new(Cluster::new(pool, management));
-        let filesystems = Arc::new(Filesystems::new(cluster, identity.cluster, state, kms, settings));
-        Ok(Self { filesystems, node: identity.node, container, started: now() })
+        let log_drives = Drives::new(Arc::clone(&cluster), &log_pool);
+        let parts = Parts { cluster, id: identity.cluster, state, kms, settings, logs, log_drives };
+        let filesystems = Arc::new(Filesystems::new(parts));
+        let started = Sources::of_the_host().now();
+        Ok(Self { filesystems, node: identity.node, container, started })
     }
 
     /// What a [`Server`] of this process answers.
@@ -92,6 +100,9 @@ impl ComputeProcess {
         let filesystems = Arc::clone(&self.filesystems);
         let mut tasks = JoinSet::new();
         tasks.spawn(self.beat());
+        tasks.spawn(Arc::clone(&filesystems).keep_all());
+        let renewing = Arc::clone(&filesystems);
+        tasks.spawn(async move { renewing.leases.keep_alive(&renewing.cluster).await });
         pin!(server.serve(shutdown)).await;
         tasks.shutdown().await;
         filesystems.close().await;
@@ -117,17 +128,16 @@ impl ComputeProcess {
 
 fn report(filesystems: &Filesystems) -> ComputeReport {
     let owners = filesystems.owners();
-    let mut report =
-        ComputeReport {
-            sessions: 0,
-            operations: 0,
-            batches: 0,
-            extents_to_reclaim: 0,
-            warning: None,
-            respread_left: 0,
-            orphans_deleted: 0,
-            reconciling: 0,
-        };
+    let mut report = ComputeReport {
+        sessions: 0,
+        operations: 0,
+        batches: 0,
+        extents_to_reclaim: 0,
+        warning: None,
+        respread_left: 0,
+        orphans_deleted: 0,
+        reconciling: 0,
+    };
     for owner in owners {
         report.sessions += owner.session_count() as u64;
         report.operations += owner.operations();

@@ -1,13 +1,14 @@
 //! Background tasks of an owner: sessions expire, work is finished, garbage is collected.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use weft_meta::reclaim;
 use weft_types::Timestamp;
 use weft_wire::meta::MetaError;
 
-use crate::owner::{Owner, now};
+use crate::owner::Owner;
 use crate::settings::ComputeSettings;
 use crate::shards::ShardDeleter;
 
@@ -84,7 +85,7 @@ pub(crate) async fn reclaim_once(
     deleter: &ShardDeleter,
     delay: Duration,
 ) -> Result<u64, MetaError> {
-    let before = earlier(now(), delay);
+    let before = earlier(owner.now(), delay);
     let (mut after, mut left) = (None, 0);
     loop {
         let page = owner.read(|tx| reclaim::dead_extents(tx, before, after, PAGE))?;

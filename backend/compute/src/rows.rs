@@ -15,7 +15,8 @@ use weft_wire::meta::MetaError;
 
 use cache::Cache;
 pub(crate) use seal::{Openers, SealError, Sealer};
-pub(crate) use transaction::{Tx, Writes};
+pub use transaction::Tx;
+pub(crate) use transaction::Writes;
 
 /// A plaintext value, shared between the overlay, the cache and the batch that is being sealed.
 pub(crate) type Value = Arc<[u8]>;
@@ -95,6 +96,11 @@ impl Rows {
             self.overlay.insert(key, Pending { value, seq: self.next });
         }
         self.next
+    }
+
+    /// The last batch that anything was put into.
+    pub(crate) fn last(&self) -> u64 {
+        if self.filling.keys.is_empty() { self.next - 1 } else { self.next }
     }
 
     /// Whether operations have to wait until the batch that fills is on its way.

@@ -1,10 +1,10 @@
 //! The calls that compute answers, and for whom.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use weft_transport::{CallContext, Failure, Router};
+use tokio::time::Instant;
+use weft_transport::{CallContext, CallError, Failure, Router};
 use weft_types::Role;
 use weft_wire::Fault;
 use weft_wire::compute::{
@@ -12,9 +12,10 @@ use weft_wire::compute::{
     SessionOpened, SessionRenewed,
 };
 use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::ownership::{EndSession, RegisterSession, SwapRefusal};
 
 use crate::filesystems::Filesystems;
-use crate::owner::{Opening, must_wait, needs_newer_map};
+use crate::owner::{Owner, SessionOpening, must_wait, needs_newer_map};
 
 const FRONTENDS: &[Role] = &[Role::Frontend];
 const MANAGEMENT: &[Role] = &[Role::Management];
@@ -47,20 +48,41 @@ async fn open_session(
     call: OpenSession,
 ) -> Result<SessionOpened, Failure<OpenRefusal>> {
     let owner = filesystems.by_name(&call.filesystem).await.map_err(Failure::Refused)?;
-    match owner.open_session(context.peer.node, &call, Instant::now())? {
-        Opening::Refused(refusal) => Err(Failure::Refused(refusal)),
-        Opening::Opened { session, durable_with } => {
-            owner.durable(durable_with).await?;
-            let settings = filesystems.settings;
-            tracing::info!(%session, filesystem = %owner.filesystem(), host = call.holder.host, "a session is open");
-            Ok(SessionOpened {
-                session,
-                filesystem: owner.filesystem(),
-                lease_ms: lease_ms(&filesystems),
-                slots: settings.slots,
-            })
+    let node = context.peer.node;
+    owner.may_open(node, &call, Instant::now())?.map_err(Failure::Refused)?;
+    let register = RegisterSession { owner: owner.held(), node };
+    let registered =
+        filesystems.cluster.ask(&register).await.map_err(|error| not_registered(&owner, &error))?;
+    let session = registered.session;
+    let opening = owner.open_session(node, &call, session, Instant::now());
+    let Ok(SessionOpening::Opened { durable_with }) = opening else {
+        // Nobody heard of it.
+        let end = EndSession { owner: owner.held(), session };
+        if let Err(error) = filesystems.cluster.ask(&end).await {
+            tracing::debug!(%session, error = &error as &dyn std::error::Error, "a session is left over");
         }
+        return match opening? {
+            SessionOpening::Refused(refusal) => Err(Failure::Refused(refusal)),
+            SessionOpening::Opened { .. } => Err(Fault::Internal.into()),
+        };
+    };
+    owner.answerable(durable_with).await?;
+    tracing::info!(%session, filesystem = %owner.filesystem(), host = call.holder.host, "a session is open");
+    Ok(SessionOpened {
+        session,
+        filesystem: owner.filesystem(),
+        lease_ms: lease_ms(&filesystems),
+        slots: filesystems.settings.slots,
+        grant: registered.grant,
+    })
+}
+
+fn not_registered(owner: &Owner, error: &CallError<SwapRefusal>) -> Failure<OpenRefusal> {
+    if let CallError::Refused(SwapRefusal::Deposed { .. }) = error {
+        owner.lease().depose();
     }
+    tracing::warn!(error = error as &dyn std::error::Error, "a session cannot be registered");
+    Failure::Fault(Fault::NotServing)
 }
 
 async fn renew_session(
@@ -82,8 +104,8 @@ async fn close_session(
 ) -> Result<SessionClosed, Failure<SessionGone>> {
     let ended = Failure::Refused(SessionGone::Ended);
     let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended.clone())?;
-    let durable_with = owner.close_session(context.peer.node, call.session)?.ok_or(ended)?;
-    owner.durable(durable_with).await?;
+    let durable_with = owner.close_session(context.peer.node, call.session, Instant::now())?.ok_or(ended)?;
+    owner.answerable(durable_with).await?;
     tracing::info!(session = %call.session, "a session was closed");
     Ok(SessionClosed {})
 }
@@ -95,15 +117,14 @@ async fn execute(
 ) -> Result<MetaReply, Failure<MetaError>> {
     let ended = Failure::Refused(MetaError::SessionEnded);
     let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended)?;
-    let mut view = filesystems.cluster.view();
-    if needs_newer_map(&call.op, &view) {
+    if needs_newer_map(&call.op, &filesystems.cluster.view()) {
         filesystems.cluster.refresh().await;
-        view = filesystems.cluster.view();
     }
-    if must_wait(&call.op, &view) {
+    if must_wait(&call.op, &filesystems.cluster.view()) {
         return Err(Fault::NotServing.into());
     }
-    owner.meta(context.peer.node, &call, &view).await?.map_err(Failure::Refused)
+    let view = || filesystems.cluster.view();
+    owner.meta(context.peer.node, &call, view).await?.map_err(Failure::Refused)
 }
 
 fn lease_ms(filesystems: &Filesystems) -> u32 {

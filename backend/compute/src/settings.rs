@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use weft_engine::FileLogOptions;
-
 /// How a compute process behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct ComputeSettings {
@@ -18,8 +16,8 @@ pub struct ComputeSettings {
     pub tick: Duration,
     /// How often management is told that this process lives.
     pub heartbeat: Duration,
-    /// How logs use the host.
-    pub log: FileLogOptions,
+    /// How often filesystems are looked for that nobody owns.
+    pub look_for_filesystems: Duration,
 }
 
 impl Default for ComputeSettings {
@@ -30,7 +28,7 @@ impl Default for ComputeSettings {
             deletion_delay: Duration::from_secs(15),
             tick: Duration::from_millis(500),
             heartbeat: Duration::from_secs(1),
-            log: FileLogOptions::default(),
+            look_for_filesystems: Duration::from_secs(2),
         }
     }
 }

@@ -1,44 +1,44 @@
-//! Taking a shard over: its log, its index, its sessions.
+//! Beginning to own a shard whose log and index are at hand.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use weft_engine::{FileLog, IndexError, Log, OpenLogError, RecoverError, Recovered, SealError, recover};
+use weft_engine::{Index, IndexError, ShardLog};
 use weft_keys::{EpochSalt, OwnershipSealer};
-use weft_meta::{Context, RowKey, Transaction, format, session};
-use weft_types::{Epoch, FilesystemId, MetadataShard, Position, SessionId};
+use weft_meta::{Context, RowKey, Transaction, format};
+use weft_types::{MetadataShard, Position, SessionId};
 use weft_wire::meta::{Caller, MetaError};
 
 use super::operations::NO_SPACE;
-use super::{Owner, now};
+use super::{Lease, Owner};
 use crate::cluster::View;
-use crate::committer::Committer;
+use crate::committer::{Committer, Worker};
 use crate::keys::Keys;
-use crate::random;
 use crate::rows::{Openers, Rows, Sealer};
 use crate::settings::ComputeSettings;
+use crate::sources::Sources;
 
 /// The first version runs one shard per filesystem.
-pub(crate) const SHARD: MetadataShard = MetadataShard::new(0);
+pub const SHARD: MetadataShard = MetadataShard::new(0);
 /// Sessions that one filesystem can have open.
 pub(super) const SESSIONS_MAX: usize = 4096;
 
 /// Why a shard cannot be owned.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenOwnerError {
-    #[error(transparent)]
-    Log(#[from] OpenLogError),
-    #[error("the ownership did not begin: {0}")]
-    Seal(#[from] SealError),
-    #[error(transparent)]
-    Recover(#[from] RecoverError),
+pub enum OpenOwnerError {
+    /// The index cannot be read.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The index is not at the log's end.
+    #[error("the index is at batch {index}, and the log ends at {log}")]
+    NotAtEnd {
+        /// Where the index is.
+        index: Position,
+        /// Where the log ends.
+        log: Position,
+    },
+    /// Rows do not open, or are not what they should be.
     #[error("stored metadata is damaged")]
     Damaged,
-    #[error("the host gives no thread, or no room")]
-    Host(#[from] std::io::Error),
 }
 
 impl From<MetaError> for OpenOwnerError {
@@ -47,93 +47,91 @@ impl From<MetaError> for OpenOwnerError {
     }
 }
 
-impl Owner {
-    /// Takes over the shard in a directory, or begins it, under an epoch that nobody had before. Every session that
-    /// is open gets a new lease. Blocks for as long as replaying takes.
+/// What an owner begins with.
+#[derive(Debug)]
+pub struct Opening {
+    /// Which ownership it is, and until when it answers.
+    pub lease: Arc<Lease>,
+    /// The filesystem's keys. Without them only rows in clear can be read: enough to drop the filesystem.
+    pub keys: Option<Keys>,
+    /// Chance and the time of day.
+    pub sources: Sources,
+    /// How it behaves.
+    pub settings: ComputeSettings,
+    /// The filesystem is being deleted: sessions that are open go on, and none is opened.
+    pub deleting: bool,
+}
+
+/// An owner, and what commits for it.
+pub struct Opened<L> {
+    /// The owner. It is answered as soon as the worker runs.
+    pub owner: Owner,
+    /// To be run as a task of its own.
+    pub worker: Worker<L>,
+}
+
+impl Opening {
+    /// Begins to own a shard: the log was taken over under the epoch of the lease, which nobody had before, and the
+    /// index is at its end. A shard without a single row is made an empty filesystem. Every session that is open gets a
+    /// new lease.
     ///
     /// # Errors
     /// [`OpenOwnerError`]
-    pub(crate) fn open(
-        dir: &Path,
-        epoch: Epoch,
-        keys: Keys,
-        settings: ComputeSettings,
-    ) -> Result<Self, OpenOwnerError> {
-        let mut log = FileLog::open(&dir.join("log"), SHARD, settings.log)?;
-        log.seal(epoch)?;
-        let index = recovered(&log, dir)?;
-        let salt = EpochSalt::from_random(random::array());
-        let (metadata, filesystem) = (keys.metadata(), keys.filesystem());
-        let salts = index.salts()?.into_iter().map(|(epoch, salt, _)| (epoch, salt));
-        let openers = Openers::new(metadata, filesystem, SHARD, salts.chain([(epoch, salt)]));
-        let sealer = Sealer::new(OwnershipSealer::new(metadata, filesystem, SHARD, epoch, salt), salt);
-        let owner = Self::start(filesystem, Some(keys), settings, index, openers, log, sealer)?;
+    pub fn start<L: ShardLog>(self, log: L, index: Index) -> Result<Opened<L>, OpenOwnerError> {
+        let Self { lease, keys, sources, settings, deleting } = self;
+        let (epoch, end) = (lease.held().epoch, log.end());
+        if index.applied() != end {
+            return Err(OpenOwnerError::NotAtEnd { index: index.applied(), log: end });
+        }
+        let index = Arc::new(index);
+        let salt = EpochSalt::from_random(sources.array());
+        let (openers, sealer) = match &keys {
+            Some(keys) => {
+                let (metadata, filesystem) = (keys.metadata(), keys.filesystem());
+                let salts = index.salts()?.into_iter().map(|(epoch, salt, _)| (epoch, salt));
+                let openers = Openers::new(metadata, filesystem, SHARD, salts.chain([(epoch, salt)]));
+                let sealer = OwnershipSealer::new(metadata, filesystem, SHARD, epoch, salt);
+                (openers, Sealer::new(sealer, salt))
+            }
+            None => (Openers::default(), Sealer::without_keys(epoch, salt)),
+        };
+        let rows = Rows::new(Arc::clone(&index), openers, end.seq + 1);
+        let (committer, worker) = Committer::new(rows, index, log, sealer);
+        let owner = Owner {
+            lease,
+            keys,
+            sources,
+            settings,
+            committer,
+            leases: Default::default(),
+            work: Default::default(),
+            dropping: Default::default(),
+            deleting,
+            operations: Default::default(),
+            garbage: Default::default(),
+            acted_on: Default::default(),
+        };
         owner.format_if_new()?;
         owner.renew_all()?;
         // What a crash has left.
         owner.work.notify_one();
-        Ok(owner)
+        Ok(Opened { owner, worker })
     }
+}
 
-    /// Opens the shard in a directory in order to drop it: without keys and without a new epoch. It writes no row
-    /// that is sealed. Blocks for as long as replaying takes.
-    ///
-    /// # Errors
-    /// [`OpenOwnerError`]
-    pub(crate) fn open_to_drop(
-        dir: &Path,
-        filesystem: FilesystemId,
-        settings: ComputeSettings,
-    ) -> Result<Self, OpenOwnerError> {
-        let log = FileLog::open(&dir.join("log"), SHARD, settings.log)?;
-        let index = recovered(&log, dir)?;
-        // The salt that the epoch has: its rows must open as long as they are there.
-        let epoch = log.epoch();
-        let known = index.salts()?.into_iter().find(|(known, ..)| *known == epoch);
-        let salt = known.map_or_else(|| EpochSalt::from_random(random::array()), |(_, salt, _)| salt);
-        let sealer = Sealer::without_keys(epoch, salt);
-        let owner = Self::start(filesystem, None, settings, index, Openers::default(), log, sealer)?;
-        owner.begin_dropping();
-        Ok(owner)
-    }
-
-    /// Begins to own a shard whose log is sealed and whose index is at its end.
-    pub(super) fn start(
-        filesystem: FilesystemId,
-        keys: Option<Keys>,
-        settings: ComputeSettings,
-        index: Arc<weft_engine::Index>,
-        openers: Openers,
-        log: impl Log + 'static,
-        sealer: Sealer,
-    ) -> Result<Self, OpenOwnerError> {
-        let Position { seq, .. } = log.end();
-        let rows = Rows::new(Arc::clone(&index), openers, seq + 1);
-        Ok(Self {
-            filesystem,
-            keys,
-            settings,
-            committer: Committer::start(rows, index, log, sealer)?,
-            leases: Default::default(),
-            work: Default::default(),
-            dropping: Default::default(),
-            operations: Default::default(),
-            garbage: Default::default(),
-        })
-    }
-
-    pub(super) fn format_if_new(&self) -> Result<(), OpenOwnerError> {
-        let keys = self.keys.as_ref().ok_or(MetaError::Damaged)?;
+impl Owner {
+    fn format_if_new(&self) -> Result<(), OpenOwnerError> {
+        let Some(keys) = self.keys.as_ref() else { return Ok(()) };
         if self.read(|tx| tx.get(&RowKey::Counters))?.is_some() {
             return Ok(());
         }
         // Nothing that is made here has to do with a session, or with where data lies.
         let groups = View { map: None, space: None };
         let mut context = Context {
-            now: now(),
+            now: self.now(),
             caller: Caller::default(),
             session: SessionId::from_bytes([0; 16]),
-            filesystem: self.filesystem,
+            filesystem: self.filesystem(),
             names: keys,
             keys,
             groups: &groups,
@@ -142,17 +140,4 @@ impl Owner {
         self.change(|tx| format(tx, &mut context))?;
         Ok(())
     }
-
-    pub(super) fn renew_all(&self) -> Result<(), OpenOwnerError> {
-        let sessions = self.read(|tx| session::list(tx, None, SESSIONS_MAX))?;
-        let until = Instant::now() + self.settings.lease;
-        self.leases().extend(sessions.into_iter().map(|(id, _)| (id, until)));
-        Ok(())
-    }
-}
-
-fn recovered(log: &FileLog, dir: &Path) -> Result<Arc<weft_engine::Index>, OpenOwnerError> {
-    let Recovered { index, replayed, .. } = recover(log, &dir.join("index"))?;
-    tracing::info!(dir = %dir.display(), end = %log.end(), replayed, "metadata opened");
-    Ok(Arc::new(index))
 }

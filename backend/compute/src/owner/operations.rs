@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
 use weft_engine::Room;
 use weft_meta::{Context, SpaceView, execute, is_mutation, session, slot};
 use weft_types::{ByteCount, NodeId};
@@ -9,14 +10,14 @@ use weft_wire::Fault;
 use weft_wire::compute::Meta;
 use weft_wire::meta::{MetaError, MetaOp, MetaReply};
 
-use super::{Owner, WORK_KINDS, now};
+use super::{Owner, WORK_KINDS};
 use crate::cluster::View;
 use crate::keys::Keys;
 use crate::rows::{Tx, WRITES_BYTES_MAX};
 
 /// An operation that was executed, or could not be yet.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Attempt {
+pub enum Attempt {
     /// Send the answer when this batch is durable.
     Answer {
         /// The answer.
@@ -26,6 +27,8 @@ pub(crate) enum Attempt {
     },
     /// The batch that fills is full; ask again once there is progress.
     Full,
+    /// The owner acts on a newer map than the one that was given.
+    OlderMap,
 }
 
 /// What an operation came to, before it counts.
@@ -37,26 +40,29 @@ enum Outcome {
 }
 
 impl Owner {
-    /// Executes an operation and answers it when all that it wrote and saw is durable.
+    /// Executes an operation and answers it when all that it wrote and saw is durable, within the lease. `view` gives
+    /// the cluster as it is known when it is called.
     ///
     /// # Errors
     /// [`Fault::NotServing`] when the owner has failed, or fails before: the same call gets its answer from the next.
-    pub(crate) async fn meta(
+    pub async fn meta(
         &self,
         node: NodeId,
         call: &Meta,
-        view: &View,
+        view: impl Fn() -> View,
     ) -> Result<Result<MetaReply, MetaError>, Fault> {
         let mut progress = self.progress();
         loop {
             progress.mark_unchanged();
-            match self.execute(node, call, view)? {
+            match self.execute(node, call, &view())? {
                 Attempt::Answer { answer, durable_with } => {
-                    self.durable(durable_with).await?;
+                    self.answerable(durable_with).await?;
                     self.operations.fetch_add(1, Ordering::Relaxed);
                     return Ok(answer);
                 }
                 Attempt::Full => progress.changed().await.map_err(|_| Fault::NotServing)?,
+                // Whoever made it act on a newer one has that to give.
+                Attempt::OlderMap => tokio::task::yield_now().await,
             }
         }
     }
@@ -65,16 +71,20 @@ impl Owner {
     ///
     /// # Errors
     /// [`Fault::NotServing`]
-    pub(crate) fn execute(&self, node: NodeId, call: &Meta, view: &View) -> Result<Attempt, Fault> {
+    pub fn execute(&self, node: NodeId, call: &Meta, view: &View) -> Result<Attempt, Fault> {
         let keys = self.keys.as_ref().ok_or(Fault::NotServing)?;
         let mutation = is_mutation(&call.op);
         let room = self.room();
+        self.lease.check(Instant::now())?;
         let mut rows = self.committer.rows();
         if self.is_dropping() || !self.is_serving() {
             return Err(Fault::NotServing);
         }
         if mutation && rows.is_full() {
             return Ok(Attempt::Full);
+        }
+        if view.map.as_ref().is_some_and(|map| map.version.get() < self.acted_on.load(Ordering::Relaxed)) {
+            return Ok(Attempt::OlderMap);
         }
         let mut tx = rows.begin();
         let outcome = match self.admit(&mut tx, node, call, mutation) {
@@ -134,10 +144,10 @@ impl Owner {
 
     fn context<'a>(&self, keys: &'a Keys, call: &Meta, view: &'a View) -> Context<'a> {
         Context {
-            now: now(),
+            now: self.now(),
             caller: call.caller,
             session: call.session,
-            filesystem: self.filesystem,
+            filesystem: self.filesystem(),
             names: keys,
             keys,
             groups: view,

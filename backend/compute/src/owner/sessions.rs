@@ -9,8 +9,8 @@ use weft_wire::Fault;
 use weft_wire::compute::{OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::meta::MetaError;
 
-use super::open::SESSIONS_MAX;
 use super::Owner;
+use super::open::SESSIONS_MAX;
 use crate::rows::Tx;
 
 /// Longest text in a holder's description of itself.
@@ -161,12 +161,7 @@ impl Owner {
     ///
     /// # Errors
     /// [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
-    pub fn close_session(
-        &self,
-        node: NodeId,
-        session: SessionId,
-        at: Instant,
-    ) -> Result<Option<u64>, Fault> {
+    pub fn close_session(&self, node: NodeId, session: SessionId, at: Instant) -> Result<Option<u64>, Fault> {
         self.serves(at)?;
         let close = |tx: &mut Tx<'_>| match session::find(tx, session)? {
             Some(row) if row.node == node => session::end(tx, session, self.now()),
@@ -190,7 +185,9 @@ impl Owner {
         if due.is_empty() {
             return Ok(());
         }
-        self.change(|tx| due.iter().try_for_each(|session| session::end(tx, *session, self.now()).map(drop)))?;
+        self.change(|tx| {
+            due.iter().try_for_each(|session| session::end(tx, *session, self.now()).map(drop))
+        })?;
         let mut leases = self.leases();
         for session in due {
             tracing::warn!(%session, filesystem = %self.filesystem(), "a session was not renewed and has ended");

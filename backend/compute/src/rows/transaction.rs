@@ -16,7 +16,7 @@ pub(crate) struct Writes {
 }
 
 /// A transaction: the operation's own writes over all that was committed before it. Dropping it discards them.
-pub(crate) struct Tx<'a> {
+pub struct Tx<'a> {
     rows: &'a Rows,
     writes: BTreeMap<Vec<u8>, Option<Value>>,
     depends: Cell<u64>,
@@ -43,6 +43,11 @@ impl<'a> Tx<'a> {
     /// Whether a row was written whose key begins with one of these bytes.
     pub(crate) fn has_written(&self, kinds: std::ops::RangeInclusive<u8>) -> bool {
         self.writes.keys().any(|key| key.first().is_some_and(|kind| kinds.contains(kind)))
+    }
+
+    /// The last batch that it saw rows of.
+    pub(crate) fn depends(&self) -> u64 {
+        self.depends.get()
     }
 
     /// The writes, to be committed.
