@@ -50,7 +50,12 @@ impl Grants {
     }
 
     /// Shows a drive the grant, unless that was done more than `before` times. Returns how often it was done.
-    async fn show(&self, drive: DriveId, before: u64, deadline: Duration) -> Result<u64, Failure<PutRefusal>> {
+    async fn show(
+        &self,
+        drive: DriveId,
+        before: u64,
+        deadline: Duration,
+    ) -> Result<u64, Failure<PutRefusal>> {
         let shown = {
             let mut drives = self.drives.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(drives.entry(drive).or_default())

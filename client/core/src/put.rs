@@ -9,7 +9,9 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use weft_keys::DataKey;
 use weft_layout::Geometry;
-use weft_types::{ByteCount, DataKeyId, DriveId, Epoch, ExtentId, ExtentSeq, FileOffset, GroupId, ShardIndex};
+use weft_types::{
+    ByteCount, DataKeyId, DriveId, Epoch, ExtentId, ExtentSeq, FileOffset, GroupId, ShardIndex,
+};
 use weft_wire::drive::{ShardHeader, ShardKey};
 use weft_wire::meta::{MapEntry, NewExtent};
 

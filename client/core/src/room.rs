@@ -41,15 +41,12 @@ struct Answer {
 
 impl Room {
     pub(crate) fn new(protection: Protection) -> Self {
-        let (data, parity, width) = (
-            u64::from(protection.data()),
-            u64::from(protection.parity()),
-            u64::from(protection.width()),
-        );
-        // Parity is as long as the longest shard: at most a slot more than its share, in each of its shards. That is
-        // also what a mirrored extent takes beyond its bytes.
+        let (data, parity, width) =
+            (u64::from(protection.data()), u64::from(protection.parity()), u64::from(protection.width()));
+        // Parity is as long as the longest shard: at most a slot more than its share, in each of its shards. The last
+        // block takes a slot, however short it is. A mirrored extent takes less than both.
         let stored = parity * u64::from(SLOT_BYTES) + width * SHARD_BYTES;
-        let per_extent = (stored * data).div_ceil(width);
+        let per_extent = (stored * data).div_ceil(width) + u64::from(SLOT_BYTES);
         Self { per_extent, extents: AtomicU64::new(0), answer: Mutex::default() }
     }
 

@@ -1,13 +1,14 @@
 use super::*;
 use proptest::prelude::*;
 use weft_layout::{Geometry, Protection};
-use weft_types::{ByteCount, DataKeyId, ExtentId, ExtentSeq, GroupId, SessionId};
+use weft_types::{ByteCount, DataKeyId, Epoch, ExtentId, ExtentSeq, GroupId, SessionId};
 
 const SPACE: u64 = 200;
 
 fn entry(offset: u64, len: u32, seq: u64) -> MapEntry {
     let protection = Protection::new(4, 2).expect("offered");
     MapEntry {
+        group_epoch: Epoch::new(1),
         offset: FileOffset::new(offset),
         len,
         extent: ExtentId { session: SessionId::from_bytes([1; 16]), seq: ExtentSeq::new(seq) },

@@ -189,7 +189,8 @@ impl<'a> Placing<'a> {
             Err(failure) => failure,
         };
         tracing::debug!(%drive, extent = %self.stored.extent, %index, ?failure, "a shard was not stored");
-        if matches!(failure, Failure::Unreachable | Failure::TimedOut | Failure::Refused(PutRefusal::Device)) {
+        if matches!(failure, Failure::Unreachable | Failure::TimedOut | Failure::Refused(PutRefusal::Device))
+        {
             cluster.suspect(drive);
         }
         let Some(shard) = self.shard(index, drive) else { return Ok(()) };
@@ -279,7 +280,9 @@ const fn verdict(failure: &Failure<PutRefusal>) -> Verdict {
         Failure::TimedOut => Verdict::Wait(FsError::TimedOut),
         Failure::Busy
         | Failure::Unreachable
-        | Failure::Refused(PutRefusal::Device | PutRefusal::NotGranted) => Verdict::Wait(FsError::Unreachable),
+        | Failure::Refused(PutRefusal::Device | PutRefusal::NotGranted) => {
+            Verdict::Wait(FsError::Unreachable)
+        }
         Failure::Refused(PutRefusal::NoSpace) => Verdict::Full,
         Failure::Refused(PutRefusal::SessionClosed) => Verdict::SessionClosed,
         Failure::Broken

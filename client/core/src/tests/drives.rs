@@ -1,10 +1,10 @@
 //! Drives in memory, and what may be wrong with them.
 
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use weft_types::Digest;
+use weft_types::{Digest, SessionId};
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, ShardHeader, ShardKey};
 
 /// What is wrong with a drive.
@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Blank,
     /// It has too much to do for so many reads.
     Busy(u32),
+    /// It answers puts after this time.
+    Late(Duration),
     /// It has room for so many shards.
     RoomFor(u32),
 }
@@ -40,11 +42,24 @@ pub(super) struct Drive {
     pub(super) shards: HashMap<ShardKey, (ShardHeader, Bytes)>,
     pub(super) puts: u64,
     pub(super) gets: u64,
+    /// Sessions whose grant its process has seen, and how often one was shown.
+    pub(super) granted: HashSet<SessionId>,
+    pub(super) presented: u64,
+    /// Sessions that are closed here for ever.
+    pub(super) closed: HashSet<SessionId>,
 }
 
 impl Default for Drive {
     fn default() -> Self {
-        Self { fault: Fault::None, shards: HashMap::new(), puts: 0, gets: 0 }
+        Self {
+            fault: Fault::None,
+            shards: HashMap::new(),
+            puts: 0,
+            gets: 0,
+            granted: HashSet::new(),
+            presented: 0,
+            closed: HashSet::new(),
+        }
     }
 }
 
@@ -52,6 +67,13 @@ impl Drive {
     /// Put-if-absent, by digest.
     pub(super) fn put(&mut self, header: ShardHeader, bytes: Bytes) -> Result<bool, PutRefusal> {
         self.puts += 1;
+        let session = header.key.extent.session;
+        if self.closed.contains(&session) {
+            return Err(PutRefusal::SessionClosed);
+        }
+        if !self.granted.contains(&session) {
+            return Err(PutRefusal::NotGranted);
+        }
         if self.fault == Fault::Full {
             return Err(PutRefusal::NoSpace);
         }

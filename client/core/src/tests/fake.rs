@@ -7,14 +7,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use minicbor::bytes::ByteVec;
 use tokio::time::sleep;
-use weft_layout::{ClusterMap, DriveEntry, DriveState, NodeEntry, PlacementGroup};
-use weft_types::{ByteCount, ClusterId, DriveId, Epoch, GroupId, Incarnation, MapVersion, NodeId, SessionId};
+use weft_layout::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup};
+use weft_types::{
+    ByteCount, ClusterId, Digest, DriveId, Epoch, GroupId, Incarnation, MapVersion, NodeId, SessionId,
+    StoreVersion, Timestamp,
+};
 use weft_wire::NoRefusal;
 use weft_wire::compute::{
     CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionOpened, SessionRenewed,
 };
-use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
+use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardKey, ShardStored};
+use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant, SignedGrant};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
 use weft_wire::meta::{MetaError, MetaReply};
 
@@ -36,13 +41,18 @@ pub(super) struct State {
     pub(super) lost_requests: u32,
     /// Metadata calls whose reply is lost.
     pub(super) lost_replies: u32,
+    /// Management has no newer map.
+    pub(super) map_silent: bool,
     /// Nobody answers for the metadata.
     pub(super) owner_silent: bool,
     /// The session was ended behind its back.
     pub(super) ended: bool,
     pub(super) closed: bool,
     pub(super) reports: Vec<FrontendReport>,
+    /// What was ever put under an id, wherever: an id is sealed once.
+    pub(super) sealed: HashMap<ShardKey, Digest>,
     sessions: u8,
+    clock: i64,
 }
 
 pub(super) fn drive(number: u8) -> DriveId {
@@ -100,11 +110,14 @@ impl Fake {
             map,
             lost_requests: 0,
             lost_replies: 0,
+            map_silent: false,
             owner_silent: false,
             ended: false,
             closed: false,
             reports: Vec::new(),
+            sealed: HashMap::new(),
             sessions: 0,
+            clock: 0,
         })))
     }
 
@@ -137,7 +150,33 @@ impl Fake {
         state.sessions += 1;
         let session = SessionId::from_bytes([state.sessions; 16]);
         state.owner.open(session, read_only);
-        SessionOpened { session, filesystem: FILESYSTEM, lease_ms: LEASE.as_millis() as u32, slots: 16 }
+        let lease_ms = LEASE.as_millis() as u32;
+        let grant =
+            SignedGrant { body: session.to_bytes().to_vec().into(), signature: ByteVec::from(vec![]) };
+        SessionOpened { session, filesystem: FILESYSTEM, lease_ms, slots: 16, grant }
+    }
+
+    /// A drive's process starts anew: it knows what is durable, and no grant.
+    pub(super) fn restart(&self, number: u8) {
+        self.state().drives.get_mut(&drive(number)).expect("a drive").granted.clear();
+    }
+
+    /// In every group another drive takes the place of this one, and commits under earlier memberships are refused.
+    pub(super) fn replace(&self, number: u8, by: impl Fn(&PlacementGroup) -> u8) {
+        let state = &mut *self.state();
+        state.map.version = state.map.version.next();
+        for group in &mut state.map.groups {
+            let other = drive(by(group));
+            let Some(place) = group.members.iter().position(|member| *member == drive(number)) else {
+                continue;
+            };
+            let earlier = Membership { epoch: group.epoch, members: group.members.clone() };
+            group.epoch = group.epoch.next();
+            group.history.insert(0, earlier);
+            group.members[place] = other;
+            let epoch = group.epoch;
+            state.owner.floors.insert(group.id, epoch);
+        }
     }
 
     pub(super) fn gets(&self) -> u64 {
@@ -201,6 +240,28 @@ impl Backend for Fake {
         ready(Ok(SessionClosed {}))
     }
 
+    fn present(
+        &self,
+        drive: DriveId,
+        call: PresentGrant,
+        deadline: Duration,
+    ) -> Answer<GrantTaken, GrantRefusal> {
+        let mut state = self.state();
+        let drive = state.drives.get_mut(&drive).expect("a drive of the map");
+        match drive.fault {
+            Fault::Dead => return ready(Err(Failure::Unreachable)),
+            Fault::Hanging => return silence(deadline),
+            _ => {}
+        }
+        drive.presented += 1;
+        let session = SessionId::from_bytes(call.grant.body[..].try_into().expect("a session"));
+        if drive.closed.contains(&session) {
+            return ready(Err(Failure::Refused(GrantRefusal::Closed)));
+        }
+        drive.granted.insert(session);
+        ready(Ok(GrantTaken {}))
+    }
+
     fn put(
         &self,
         drive: DriveId,
@@ -209,10 +270,21 @@ impl Backend for Fake {
         deadline: Duration,
     ) -> Answer<ShardStored, PutRefusal> {
         let mut state = self.state();
+        let digest = Digest(*blake3::hash(&bytes).as_bytes());
+        let sealed = *state.sealed.entry(call.header.key).or_insert(digest);
+        assert_eq!(sealed, digest, "an id is sealed once");
         let drive = state.drives.get_mut(&drive).expect("a drive of the map");
         match drive.fault {
             Fault::Dead => return ready(Err(Failure::Unreachable)),
             Fault::Hanging => return silence(deadline),
+            Fault::Late(late) => {
+                let stored = drive.put(call.header, bytes);
+                let stored = stored.map(|already| ShardStored { already }).map_err(Failure::Refused);
+                return Box::pin(async move {
+                    sleep(late).await;
+                    stored
+                });
+            }
             Fault::BreaksOff(left @ 1..) => {
                 drive.fault = Fault::BreaksOff(left - 1);
                 let _ = drive.put(call.header, bytes);
@@ -249,15 +321,27 @@ impl Backend for Fake {
         let mut state = self.state();
         state.reports.push(report);
         let zero = ByteCount::default();
-        ready(Ok(HeartbeatHeard { map: state.map.version, capacity: zero, used: zero }))
+        ready(Ok(HeartbeatHeard {
+            map: state.map.version,
+            capacity: zero,
+            used: zero,
+            store: StoreVersion::default(),
+        }))
     }
 
     fn map(&self, known: Option<MapVersion>, _: Duration) -> Answer<MapReply, NoRefusal> {
         let map = self.map();
-        ready(Ok(MapReply { map: (known != Some(map.version)).then_some(map) }))
+        let newer = known != Some(map.version) && !(self.state().map_silent && known.is_some());
+        ready(Ok(MapReply { map: newer.then_some(map) }))
     }
 
     fn install(&self, _: &ClusterMap) {}
+
+    fn now(&self) -> Timestamp {
+        let mut state = self.state();
+        state.clock += 1;
+        Timestamp { seconds: 1_000_000 + state.clock, nanos: 0 }
+    }
 
     fn shut_down(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async {})

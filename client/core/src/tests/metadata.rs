@@ -1,6 +1,6 @@
 //! The real metadata operations over rows in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use weft_meta::slot::{self, Attempt};
 use weft_meta::{
@@ -68,11 +68,11 @@ impl KeyMaker for Keys {
     }
 }
 
-struct Floor(Epoch);
+struct Floors<'a>(&'a HashMap<GroupId, Epoch>);
 
-impl GroupEpochs for Floor {
-    fn floor(&self, _: GroupId) -> Option<Epoch> {
-        Some(self.0)
+impl GroupEpochs for Floors<'_> {
+    fn floor(&self, group: GroupId) -> Option<Epoch> {
+        Some(self.0.get(&group).copied().unwrap_or(Epoch::new(1)))
     }
 }
 
@@ -82,15 +82,20 @@ pub(super) struct Owner {
     rows: Rows,
     now: i64,
     pub(super) free: u64,
-    pub(super) floor: Epoch,
+    pub(super) floors: HashMap<GroupId, Epoch>,
     /// Every call that was carried out.
     pub(super) calls: Vec<Meta>,
 }
 
 impl Owner {
     pub(super) fn new() -> Self {
-        let mut owner =
-            Self { rows: Rows::default(), now: 1000, free: 1 << 40, floor: Epoch::new(1), calls: Vec::new() };
+        let mut owner = Self {
+            rows: Rows::default(),
+            now: 1000,
+            free: 1 << 40,
+            floors: HashMap::new(),
+            calls: Vec::new(),
+        };
         let mut rows = Rows::default();
         let session = SessionId::from_bytes([0; 16]);
         owner.with_context(session, |cx| format(&mut rows, cx)).expect("formats");
@@ -107,12 +112,12 @@ impl Owner {
     }
 
     pub(super) fn end(&mut self, session: SessionId) {
-        session::end(&mut self.rows, session).expect("ends");
+        session::end(&mut self.rows, session, Timestamp { seconds: self.now, nanos: 0 }).expect("ends");
         self.work();
     }
 
     fn with_context<T>(&self, session: SessionId, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-        let floor = Floor(self.floor);
+        let floors = Floors(&self.floors);
         let mut cx = Context {
             now: Timestamp { seconds: self.now, nanos: 0 },
             caller: Default::default(),
@@ -120,7 +125,7 @@ impl Owner {
             filesystem: FILESYSTEM,
             names: &Hash,
             keys: &Keys,
-            groups: &floor,
+            groups: &floors,
             space: SpaceView { capacity: ByteCount::new(1 << 41), free: ByteCount::new(self.free) },
         };
         act(&mut cx)

@@ -9,6 +9,8 @@ mod metadata;
 mod model;
 mod names;
 mod network;
+mod placement;
+mod room;
 mod sessions;
 mod writes;
 

@@ -12,6 +12,7 @@ use weft_types::{DriveId, NodeId, Role, Timestamp};
 use weft_wire::Fault as WireFault;
 use weft_wire::compute::{CloseSession, Meta, OpenSession, RenewSession, SessionHolder};
 use weft_wire::drive::{GetShard, PutShard, ShardRead};
+use weft_wire::grant::PresentGrant;
 use weft_wire::management::{GetMap, Heartbeat, NodeReport};
 
 use super::*;
@@ -29,8 +30,12 @@ fn answered<T, R>(answer: Result<T, Failure<R>>) -> Result<(T, Bytes), Answered<
 }
 
 fn drive_router(fake: &Arc<Fake>, drive: DriveId) -> Router {
-    let (putting, getting) = (Arc::clone(fake), Arc::clone(fake));
+    let (putting, getting, granting) = (Arc::clone(fake), Arc::clone(fake), Arc::clone(fake));
     Router::new()
+        .on(&ALL, move |_: CallContext, call: PresentGrant, _| {
+            let answer = granting.present(drive, call, DEADLINE);
+            async move { answered(answer.await) }
+        })
         .on(&ALL, move |_: CallContext, call: PutShard, bytes| {
             let answer = putting.put(drive, call, bytes, DEADLINE);
             async move { answered(answer.await) }

@@ -123,7 +123,9 @@ impl Flight {
         }
         let mut batch = Vec::new();
         while batch.len() < COMMIT_MAX {
-            let Some(stored) = self.begun.front().and_then(|offset| self.stored.remove(offset)) else { break };
+            let Some(stored) = self.begun.front().and_then(|offset| self.stored.remove(offset)) else {
+                break;
+            };
             self.begun.pop_front();
             batch.push(stored);
         }
