@@ -82,6 +82,9 @@ pub struct Placement {
     pub map: ClusterMap,
     /// The slots that change hands, by group and slot. Empty when groups are formed: they hold nothing yet.
     pub moves: Vec<Move>,
+    /// Groups that stay as they are although members of them are not up: they have [`MAX_HISTORY`] earlier lists that
+    /// are not proven empty.
+    pub held_back: Vec<GroupId>,
 }
 
 /// Why there is no placement. The present map stays in force.
@@ -112,9 +115,6 @@ pub enum PlaceError {
         /// Failure domains with a drive that is up.
         healthy: usize,
     },
-    /// A group has changed too often without any of its earlier lists proven empty.
-    #[error("placement group {0} has {MAX_HISTORY} earlier member lists that are not proven empty")]
-    HistoryFull(GroupId),
 }
 
 /// The next map: groups over drives that are up, each shard of a group in a failure domain of its own while there
@@ -128,7 +128,8 @@ pub enum PlaceError {
 ///   failure domains are healthy, groups put several shards into one, evenly, never above
 ///   [`Protection::max_shards_per_domain`]; [`ClusterMap::losses_survived`] says what that costs.
 ///
-/// A changed group gets the next epoch, and its list goes to its history. The same map always gives the same
+/// A changed group gets the next epoch, and its list goes to its history; one whose history is full stays as it is,
+/// until some list of it is proven empty. The same map always gives the same
 /// placement, in whatever order the drives stand in it; applied to its own result, it changes nothing.
 ///
 /// # Errors
@@ -154,7 +155,7 @@ pub fn place(map: &ClusterMap) -> Result<Placement, PlaceError> {
     board.fill();
     board.spread();
     board.balance();
-    if forming { Ok(formed(map, groups, &board)) } else { changed(map, &board) }
+    Ok(if forming { formed(map, groups, &board) } else { changed(map, &board) })
 }
 
 /// Groups without members, to be filled.
@@ -177,19 +178,22 @@ fn formed(map: &ClusterMap, vacant: &[PlacementGroup], board: &Board<'_>) -> Pla
     for (index, group) in next.groups.iter_mut().enumerate() {
         group.members = board.members(index);
     }
-    Placement { map: next, moves: Vec::new() }
+    Placement { map: next, moves: Vec::new(), held_back: Vec::new() }
 }
 
-fn changed(map: &ClusterMap, board: &Board<'_>) -> Result<Placement, PlaceError> {
+fn changed(map: &ClusterMap, board: &Board<'_>) -> Placement {
     let mut next = map.clone();
-    let mut moves = Vec::new();
+    let (mut moves, mut held_back) = (Vec::new(), Vec::new());
     for (index, group) in next.groups.iter_mut().enumerate() {
+        if is_full(group) {
+            if board.must_change(index) {
+                held_back.push(group.id);
+            }
+            continue;
+        }
         let members = board.members(index);
         if members == group.members {
             continue;
-        }
-        if group.history.len() >= MAX_HISTORY {
-            return Err(PlaceError::HistoryFull(group.id));
         }
         let slots = (0..).zip(group.members.iter().zip(&members));
         for (slot, (from, to)) in slots.filter(|(_, (from, to))| from != to) {
@@ -203,7 +207,12 @@ fn changed(map: &ClusterMap, board: &Board<'_>) -> Result<Placement, PlaceError>
     if !moves.is_empty() {
         next.version = map.version.next();
     }
-    Ok(Placement { map: next, moves })
+    Placement { map: next, moves, held_back }
+}
+
+/// Whether a group cannot change, because no further list fits its history.
+fn is_full(group: &PlacementGroup) -> bool {
+    group.history.len() >= MAX_HISTORY
 }
 
 /// Why a member cannot stay, by its entry in the map.

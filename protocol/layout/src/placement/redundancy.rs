@@ -35,12 +35,30 @@ impl ClusterMap {
         up.map(|drive| drive.failure_domain.as_str()).collect::<BTreeSet<_>>().len()
     }
 
+    /// How many more failure domains may be lost, whichever they are, before data is lost: of every group, wherever its
+    /// shards may be, now and by every earlier list that is not proven empty. `None` when some data is unreachable.
+    pub fn losses_survived_by_all(&self) -> Option<u8> {
+        let earlier = |group: &PlacementGroup| {
+            group
+                .history
+                .iter()
+                .map(|earlier| self.losses_of(&earlier.members))
+                .min()
+                .unwrap_or(Some(u8::MAX))
+        };
+        self.groups.iter().map(|group| self.losses_survived(group).min(earlier(group))).min().flatten()
+    }
+
     /// How many more failure domains a group may lose, whichever they are, before data is lost, provided that
     /// every shard is at its present home. A member that is down, returning, without some of its shards, or gone from
     /// the map counts as lost already; `None` when more than M are.
     pub fn losses_survived(&self, group: &PlacementGroup) -> Option<u8> {
+        self.losses_of(&group.members)
+    }
+
+    fn losses_of(&self, members: &[DriveId]) -> Option<u8> {
         let mut shards: BTreeMap<&str, u8> = BTreeMap::new();
-        for member in &group.members {
+        for member in members {
             let drive = self.drive(*member).filter(|drive| drive.counts());
             if let Some(drive) = drive {
                 let count = shards.entry(&drive.failure_domain).or_default();

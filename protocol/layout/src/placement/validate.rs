@@ -12,8 +12,8 @@ pub const MAX_DRIVES: usize = 1024;
 pub const MAX_GROUPS: usize = 8192;
 /// The most compute nodes of a map.
 pub const MAX_COMPUTES: usize = 1024;
-/// The most earlier lists a group may wait to prove empty.
-pub const MAX_HISTORY: usize = 1024;
+/// The most earlier lists a group may wait to prove empty: more would make a map that nobody can send.
+pub const MAX_HISTORY: usize = 64;
 /// The most bytes of a name, an address or a failure domain.
 pub const MAX_TEXT_BYTES: usize = 255;
 

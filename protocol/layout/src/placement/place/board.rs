@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_types::{DriveId, GroupId};
 
-use super::{MoveReason, Reasons, eviction};
+use super::{MoveReason, Reasons, eviction, is_full};
 use crate::{DriveEntry, DriveState, PlacementGroup, Protection};
 
 /// A drive that may take shards.
@@ -83,9 +83,19 @@ impl<'a> Board<'a> {
         board
     }
 
+    /// The groups that can change.
+    fn movable(&self) -> Vec<usize> {
+        (0..self.groups.len()).filter(|group| !is_full(&self.groups[*group])).collect()
+    }
+
+    /// Whether members of the group cannot stay.
+    pub(super) fn must_change(&self, group: usize) -> bool {
+        self.slots[group].iter().any(Option::is_none)
+    }
+
     /// Gives every vacant slot to the drive with the best claim.
     pub(super) fn fill(&mut self) {
-        for group in 0..self.slots.len() {
+        for group in self.movable() {
             for slot in 0..self.slots[group].len() {
                 if self.slots[group][slot].is_none()
                     && let Some(drive) = self.best_for(group, slot)
@@ -98,7 +108,7 @@ impl<'a> Board<'a> {
 
     /// Moves slots from crowded failure domains of a group to ones with at least two fewer.
     pub(super) fn spread(&mut self) {
-        for group in 0..self.slots.len() {
+        for group in self.movable() {
             while let Some((slot, drive)) = self.best_spread(group) {
                 self.reasons.entry((group, slot)).or_insert(MoveReason::Respread);
                 self.seat(group, slot, drive);
@@ -217,7 +227,9 @@ impl<'a> Board<'a> {
     /// Whether `to` can take the place of `from` without crowding a failure domain.
     fn may_swap(&self, group: usize, from: usize, to: usize) -> bool {
         let (old, new) = (self.candidates[from].domain, self.candidates[to].domain);
-        self.on_drive(group, to) == 0 && (old == new || self.in_domain(group, new) == 0)
+        !is_full(&self.groups[group])
+            && self.on_drive(group, to) == 0
+            && (old == new || self.in_domain(group, new) == 0)
     }
 }
 

@@ -85,7 +85,7 @@ proptest! {
         turned.drives.rotate_left(turn.index(map.drives.len()));
         prop_assert_eq!(form(&map).groups, form(&turned).groups);
         let formed = form(&map);
-        prop_assert_eq!(place(&formed), Ok(Placement { map: formed, moves: Vec::new() }), "a second time");
+        prop_assert_eq!(place(&formed), Ok(Placement { map: formed, moves: Vec::new(), held_back: Vec::new() }), "a second time");
     }
 
     #[test]
@@ -292,15 +292,63 @@ fn forming_needs_a_domain_for_every_shard() {
 }
 
 #[test]
-fn a_history_that_only_grows_comes_to_an_end() {
+fn a_group_whose_history_is_full_stays_and_the_others_go_on() {
     let mut map = form(&fixture::equal("4+2", 7));
     let members = map.groups[0].members.clone();
     map.groups[0].epoch = Epoch::new(5000);
-    map.groups[0].history =
-        (0..1024).rev().map(|n| Membership { epoch: Epoch::new(n), members: members.clone() }).collect();
+    let list = |n| Membership { epoch: Epoch::new(n), members: members.clone() };
+    map.groups[0].history = (0..64).rev().map(list).collect();
     let member = map.drives.iter().position(|drive| drive.id == members[0]).expect("in the map");
-    let error = place(&with_state(&map, member, DriveState::Down)).expect_err("no room for another list");
-    assert_eq!(error, PlaceError::HistoryFull(GroupId::new(0)));
+    let down = with_state(&map, member, DriveState::Down);
+    let placed = place(&down).expect("six domains");
+    assert_eq!(placed.held_back, [GroupId::new(0)]);
+    assert_eq!(placed.map.groups[0], map.groups[0]);
+    assert_eq!(placed.map.validate(), Ok(()));
+    let gone = map.drives[member].id;
+    assert!(placed.map.groups[1..].iter().all(|group| !group.members.contains(&gone)));
+    map.groups[0].history.pop();
+    let placed = place(&with_state(&map, member, DriveState::Down)).expect("six domains");
+    assert!(placed.held_back.is_empty() && !placed.map.groups[0].members.contains(&gone));
+}
+
+#[test]
+fn two_of_six_drives_go_at_once_and_come_back() {
+    let formed = form(&fixture::equal("4+2", 6));
+    let mut down = with_state(&formed, 1, DriveState::Down);
+    down.drives[4].state = DriveState::Down;
+    assert_eq!(down.losses_survived_by_all(), Some(0));
+    let degraded = place(&down).expect("four domains").map;
+    assert_eq!((crowd(&degraded), worst(&degraded)), (2, Some(1)));
+    assert_eq!(degraded.losses_survived_by_all(), Some(0), "shards may lie by the earlier lists still");
+    let mut back = degraded.clone();
+    for drive in [1, 4] {
+        back.drives[drive].state = DriveState::Returning;
+    }
+    assert!(place(&back).expect("four domains").moves.is_empty(), "they take nothing yet");
+    for drive in [1, 4] {
+        back.drives[drive].state = DriveState::Up;
+    }
+    let mut settled = place(&back).expect("six domains").map;
+    let home = formed.groups.iter().zip(&settled.groups).all(|(old, new)| old.members == new.members);
+    assert!(home && worst(&settled) == Some(2), "everything is as it was");
+    assert_eq!(settled.losses_survived_by_all(), Some(1), "what was written meanwhile lies two by two");
+    settled.groups.iter_mut().for_each(|group| group.history.clear());
+    assert_eq!(settled.losses_survived_by_all(), Some(2));
+    settled.drives[0].missing = 1;
+    assert_eq!(settled.losses_survived_by_all(), Some(1), "a drive without some shards does not count");
+}
+
+#[test]
+fn a_drive_that_comes_and_goes_fills_no_history_beyond_its_bound() {
+    let mut map = form(&fixture::equal("4+2", 6));
+    for round in 0..200 {
+        let state = if round % 2 == 0 { DriveState::Down } else { DriveState::Up };
+        let placed = place(&with_state(&map, 3, state)).expect("five domains");
+        map = placed.map;
+        assert_eq!(map.validate(), Ok(()), "round {round}");
+        assert!(crowd(&map) <= 2);
+    }
+    assert!(map.groups.iter().any(|group| group.history.len() == crate::MAX_HISTORY));
 }
 
 #[test]
