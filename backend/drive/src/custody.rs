@@ -110,6 +110,10 @@ impl Custody {
 
     /// Notes that a step of the decision failed: what it wrote may be on the device or not.
     pub fn abandon(&mut self, decision: Decision) {
+        if let Change::Trimmed { log, note, .. } = &decision.change {
+            // The mark may be there: what is put below it from now on would be gone after a restart.
+            self.log_mut(*log).doubt_below(note.trimmed);
+        }
         for write in decision.steps.into_iter().flatten() {
             let Write::Put(key, _) = write else { continue };
             let log = match Named::parse(key.as_bytes()) {

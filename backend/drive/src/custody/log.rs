@@ -64,6 +64,8 @@ pub(super) struct Log {
     pub(super) note: Option<LogNote>,
     records: BTreeMap<u64, Held>,
     objects: BTreeMap<ObjectKey, Held>,
+    /// Up to this sequence a trimming that failed may have marked records as consumed.
+    doubtful_below: u64,
     /// Items that may be on the device although putting them failed.
     doubtful: BTreeSet<ItemKey>,
 }
@@ -107,12 +109,16 @@ impl Log {
                 return Ok(Decision::none());
             }
             Some(note) if note.epoch >= grant.epoch => return Err(LogRefusal::Deposed { by: note.epoch }),
-            Some(note) => note.trimmed,
-            None => 0,
+            _ => self.consumed(),
         };
         let note = LogNote { epoch: grant.epoch, owner: grant.owner, trimmed };
         let steps = vec![keep_note(grant.log(), note, attempt)];
         Ok(Decision { steps, change: Change::Sealed { log: grant.log(), note } })
+    }
+
+    /// Up to this sequence nothing is put any more.
+    fn consumed(&self) -> u64 {
+        self.note.map_or(0, |note| note.trimmed).max(self.doubtful_below)
     }
 
     /// Whether `caller` may write under this epoch.
@@ -126,11 +132,11 @@ impl Log {
 
     pub(super) fn put(&self, put: PutLog, payload: &Payload, caller: NodeId) -> Result<Decision, LogRefusal> {
         let PutLog { log, epoch, position } = put;
-        let note = self.authorise(epoch, caller)?;
+        self.authorise(epoch, caller)?;
         if position.seq == 0 || position.epoch > epoch {
             return Err(LogRefusal::Malformed);
         }
-        if position.seq <= note.trimmed {
+        if position.seq <= self.consumed() {
             return Err(LogRefusal::Trimmed);
         }
         let held = Held::of(position.epoch, &payload.bytes, payload.fingerprint);
@@ -198,8 +204,7 @@ impl Log {
         let doubtful =
             self.doubtful_named(|named| matches!(named, Named::Record(_, at, _) if goes(at.seq, at.epoch)));
         let deletions = deletions(known.chain(doubtful));
-        let trimmed = mark.max(note.trimmed);
-        let note = LogNote { trimmed, ..note };
+        let note = LogNote { trimmed: mark.max(self.consumed()), ..note };
         let mut steps = Vec::new();
         if Some(note) != self.note {
             // Before the records go: a sequence must never look as if nothing had been there.
@@ -300,6 +305,11 @@ impl Log {
 
     fn forget_doubtful(&mut self, settled: impl Fn(&Named) -> bool) {
         self.doubtful.retain(|key| !Named::parse(key.as_bytes()).is_some_and(|named| settled(&named)));
+    }
+
+    /// A trimming failed: what it marked as consumed may be so.
+    pub(super) fn doubt_below(&mut self, mark: u64) {
+        self.doubtful_below = self.doubtful_below.max(mark);
     }
 
     /// A put failed: what it wrote may be there.
