@@ -95,7 +95,7 @@ pub struct ComputeProcess {
     pub credentials: PathBuf,
     /// Where it serves.
     pub listen: SocketAddr,
-    /// The folder of its logs and indexes.
+    /// The folder of its indexes: a cache, made anew from the drives when it is gone.
     pub state: PathBuf,
 }
 
@@ -109,8 +109,20 @@ pub struct ManagementProcess {
     pub credentials: PathBuf,
     /// Where it serves.
     pub listen: SocketAddr,
-    /// The folder of the cluster store.
-    pub store: PathBuf,
+    /// All drives, so that the cluster store can be opened from a majority of its copies before anything is known.
+    pub drives: Vec<DrivePeer>,
+}
+
+/// A drive to talk to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrivePeer {
+    /// The drive.
+    pub drive: DriveId,
+    /// The node that serves it, which its certificate must name.
+    pub node: NodeId,
+    /// Where it serves.
+    pub address: SocketAddr,
 }
 
 /// Mounts a filesystem.
@@ -179,7 +191,8 @@ impl Process {
 
 impl Document for Container {
     const KIND: &'static str = "container file";
-    const FORMAT: u32 = 1;
+    const FORMAT: u32 = 2;
+    const OLDEST: u32 = 2;
     const REMEDY: &'static str = "restore it from a backup";
 }
 
@@ -209,7 +222,7 @@ mod tests {
         let credentials = PathBuf::from("pki/drive0-drive.pem");
         let listen = ([127, 0, 0, 1], 7402).into();
         Container {
-            format: 1,
+            format: Container::FORMAT,
             name: ContainerName::drive(0),
             cluster: ClusterId::from_bytes([1; 16]),
             directory: PathBuf::from(".."),
@@ -235,7 +248,7 @@ mod tests {
                     node,
                     credentials: credentials.clone(),
                     listen,
-                    store: PathBuf::from("store"),
+                    drives: vec![DrivePeer { drive: DriveId::from_bytes([4; 16]), node, address: listen }],
                 }),
                 Process::Frontend(FrontendProcess {
                     node,
@@ -254,10 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn one_of_a_weft_that_kept_the_cluster_store_in_a_folder_is_refused_by_its_age() {
+        let text = to_json(&sample()).replacen("\"format\": 2", "\"format\": 1", 1);
+        let error = parse::<Container>(Path::new("c"), text.as_bytes()).expect_err("older").to_string();
+        assert!(error.contains("older weft (format 1, this build reads 2)"), "{error}");
+    }
+
+    #[test]
     fn a_field_that_is_not_known_is_refused_at_every_level() {
         let text = to_json(&sample());
         for field in
-            ["\"name\"", "\"address\"", "\"key_file\"", "\"failure_domain\"", "\"state\"", "\"store\""]
+            ["\"name\"", "\"address\"", "\"key_file\"", "\"failure_domain\"", "\"state\"", "\"drives\""]
         {
             let other = text.replacen(field, "\"surprise\": 1, $", 1).replace('$', field);
             let error = parse::<Container>(Path::new("c"), other.as_bytes()).expect_err(field).to_string();

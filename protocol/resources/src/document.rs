@@ -11,6 +11,8 @@ pub trait Document: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// The format that this build writes, and the newest it reads. Starts at 1.
     const FORMAT: u32;
+    /// The oldest format that this build reads.
+    const OLDEST: u32 = 1;
     /// What to do when the file cannot be used.
     const REMEDY: &'static str;
 }
@@ -57,6 +59,21 @@ pub enum DocumentError {
         /// What is wrong and where. In the text, not a source: it is half of the one line that a person needs.
         fault: serde_json::Error,
     },
+    /// A version that was never released, or whose files are no longer read, wrote it.
+    #[error(
+        "{}: this {kind} was written by an older weft (format {found}, this build reads {reads}); \
+         use that version of weft, or form the cluster again", path.display()
+    )]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+        /// Its format.
+        found: u32,
+        /// The oldest format this build reads.
+        reads: u32,
+    },
     /// Its format number was never given.
     #[error("{}: this {kind} has format {found}, which does not exist; {remedy}", path.display())]
     NoSuchFormat {
@@ -97,6 +114,9 @@ pub fn parse<D: Document>(path: &Path, text: &[u8]) -> Result<D, DocumentError> 
         0 => Err(DocumentError::NoSuchFormat { path: path_named(), kind, found: 0, remedy: D::REMEDY }),
         found if found > D::FORMAT => {
             Err(DocumentError::NewerFormat { path: path_named(), kind, found, reads: D::FORMAT })
+        }
+        found if found < D::OLDEST => {
+            Err(DocumentError::OlderFormat { path: path_named(), kind, found, reads: D::OLDEST })
         }
         _ => serde_json::from_slice(text).map_err(fault),
     }

@@ -12,7 +12,7 @@ use weft_layout::{ClusterMap, DriveEntry, DriveState, NodeEntry, PlaceError, pla
 use weft_management::{FoundError, found};
 use weft_pki::{AuthorityError, ClusterAuthority, NodeIdentity, Validity, ValidityError};
 use weft_resources::{
-    ClusterDir, ClusterFile, ComputeProcess, Container, ContainerEntry, ContainerName, Document,
+    ClusterDir, ClusterFile, ComputeProcess, Container, ContainerEntry, ContainerName, Document, DrivePeer,
     DriveProcess as DriveResource, FrontendProcess, Kms, ManagementProcess, Peer, Process,
 };
 use weft_types::{ByteCount, ClusterId, DriveId, Incarnation, MapVersion, NodeId, Role, Timestamp};
@@ -151,7 +151,7 @@ impl Builder<'_> {
         compute: NodeId,
         management: Peer,
     ) -> Result<Vec<Container>, BuildError> {
-        let mut containers = vec![self.compute0(compute, management)?];
+        let mut containers = vec![self.compute0(drives, compute, management)?];
         for (index, made) in (0..).zip(drives) {
             let process = Process::Drive(DriveResource {
                 node: made.node,
@@ -179,14 +179,19 @@ impl Builder<'_> {
     }
 
     /// Management and compute in one process: management first, since compute asks it for the map.
-    fn compute0(&self, compute: NodeId, management: Peer) -> Result<Container, BuildError> {
+    fn compute0(&self, drives: &[Made], compute: NodeId, management: Peer) -> Result<Container, BuildError> {
+        let peer = |(index, made): (u32, &Made)| DrivePeer {
+            drive: made.drive,
+            node: made.node,
+            address: self.drive_address(index),
+        };
         let name = ContainerName::compute0();
         let processes = vec![
             Process::Management(ManagementProcess {
                 node: management.node,
                 credentials: self.credentials(&name, Role::Management, management.node)?,
                 listen: management.address,
-                store: PathBuf::from(ClusterDir::STORE),
+                drives: (0..).zip(drives).map(peer).collect(),
             }),
             Process::Compute(ComputeProcess {
                 node: compute,

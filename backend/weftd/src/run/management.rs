@@ -12,7 +12,7 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
     let credentials = session.credentials()?;
     let config = ManagementConfig {
         cluster: session.place.container.cluster,
-        store: session.place.dir.resolve(&resource.store),
+        store: session.place.dir.resolve(std::path::Path::new(weft_resources::ClusterDir::STORE)),
         kms: Arc::from(session.kms().open()?),
     };
     let process = ManagementProcess::open(config, &credentials).await?;
