@@ -59,9 +59,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<ContainerCommand>,
     },
-    /// Show the cluster map: who is where
+    /// Show the cluster map: who is where; recover a cluster from its drives
     Cluster {
-        /// What to show; none shows the map.
+        /// What to do; none shows the map.
         #[command(subcommand)]
         command: Option<ClusterCommand>,
     },
@@ -196,6 +196,26 @@ pub(crate) enum ContainerCommand {
 pub(crate) enum ClusterCommand {
     /// Show the cluster map
     Map,
+    /// Make the cluster's directory again from its drives and its KMS key alone
+    Recover(RecoverArguments),
+}
+
+/// Of `weft cluster recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArguments {
+    /// The drives' devices: files or block devices, in any order
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    pub devices: Vec<PathBuf>,
+    /// The file that holds the KMS key
+    #[arg(long, value_name = "FILE")]
+    pub kms_key: PathBuf,
+    /// Go on with less than a majority of the copies of the cluster store: what only the missing
+    /// drives know is lost, and they must never come back
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// Where to mount the filesystem `default` [default: where it was]
+    #[arg(long, value_name = "PATH")]
+    pub mount: Option<PathBuf>,
 }
 
 /// What to write for an installation.
@@ -298,9 +318,16 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_wrong_usage() {
-        for line in
-            ["weft", "weft frobnicate", "weft fs create", "weft mount", "weft mount default", "weft umount"]
-        {
+        for line in [
+            "weft",
+            "weft frobnicate",
+            "weft fs create",
+            "weft cluster recover --kms-key x",
+            "weft cluster recover --devices x",
+            "weft mount",
+            "weft mount default",
+            "weft umount",
+        ] {
             let error = refused(line);
             assert_eq!(error.exit_code(), 2, "{line}");
             assert_ne!(error.kind(), ErrorKind::DisplayHelp, "{line}");

@@ -8,6 +8,7 @@ use crate::commands::down::DownError;
 use crate::commands::filesystem::FilesystemError;
 use crate::commands::logs::LogsError;
 use crate::commands::mount::MountCommandError;
+use crate::commands::recover::RecoverError;
 use crate::commands::resources::ResourcesError;
 use crate::commands::umount::UmountError;
 use crate::commands::up::UpError;
@@ -48,6 +49,9 @@ pub(crate) enum CommandError {
     /// `weft logs`
     #[error(transparent)]
     Logs(#[from] LogsError),
+    /// `weft cluster recover`
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
     /// `weft resources`
     #[error(transparent)]
     Resources(#[from] ResourcesError),
@@ -77,6 +81,7 @@ impl CommandError {
             Self::Umount(error) => error.next_step(),
             Self::Filesystem(error) => error.next_step(),
             Self::Frontend(error) => error.next_step(),
+            Self::Recover(error) => error.next_step(),
             Self::File(_) | Self::Output(_) | Self::Logs(_) | Self::Resources(_) | Self::Detached { .. } => {
                 None
             }

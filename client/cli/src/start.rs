@@ -162,15 +162,20 @@ impl Starting {
     }
 }
 
-/// Waits until each serves or has failed; says which are still starting.
+/// How the start of a container ended.
+pub(crate) type Outcome = (ContainerName, Result<(), StartError>);
+
+/// Waits until each serves or has failed, or until `hopeless` says of those that are done that the others need not be
+/// waited for; says which are still starting.
 pub(crate) fn wait_for_all(
     dir: &ClusterDir,
     mut starting: Vec<Starting>,
     now: impl Fn(String),
-) -> Vec<(ContainerName, Result<(), StartError>)> {
+    hopeless: impl Fn(&[Outcome]) -> bool,
+) -> Vec<Outcome> {
     let end = Instant::now() + PATIENCE;
     let mut done = Vec::new();
-    while !starting.is_empty() {
+    while !starting.is_empty() && !hopeless(&done) {
         let names: Vec<_> = starting.iter().map(|one| one.name.as_str()).collect();
         now(format!("waiting for {}", names.join(", ")));
         let mut open = Vec::new();

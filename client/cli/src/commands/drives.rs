@@ -22,6 +22,13 @@ struct Row {
     used_bytes: Option<u64>,
     shards: Option<u64>,
     damaged: Option<u64>,
+    /// Shards that it was found not to hold when it came back.
+    missing: Option<u64>,
+    /// The way its bytes travel: `direct` or `buffered`.
+    io: Option<String>,
+    /// Requests that its host has not answered for too long.
+    stuck: Option<u64>,
+    warning: Option<String>,
     path: String,
 }
 
@@ -46,10 +53,11 @@ pub(crate) fn run(cluster: &Cluster, json: bool) -> Result<(), CommandError> {
             size(row.capacity_bytes),
             row.used_bytes.map_or("-".to_owned(), size),
             number(row.damaged),
+            row.io.unwrap_or_else(|| "-".to_owned()),
             row.path,
         ]
     });
-    let header = ["CONTAINER", "ID", "DOMAIN", "STATE", "CAPACITY", "USED", "DAMAGED", "PATH"];
+    let header = ["CONTAINER", "ID", "DOMAIN", "STATE", "CAPACITY", "USED", "DAMAGED", "IO", "PATH"];
     Ok(output::table(header, rows.collect(), "no drives")?)
 }
 
@@ -90,6 +98,10 @@ fn row(
         used_bytes: report.map(|report| report.used.get()),
         shards: report.map(|report| report.shards),
         damaged: report.map(|report| report.damaged),
+        missing: entry.map(|entry| entry.missing),
+        io: report.map(|report| report.device.mode.clone()).filter(|mode| !mode.is_empty()),
+        stuck: report.map(|report| report.device.stuck),
+        warning: report.and_then(|report| report.warning.clone()),
         path: cluster.dir.resolve(&drive.device).to_string_lossy().into_owned(),
     }
 }
@@ -115,6 +127,7 @@ mod tests {
             (true, Some(DriveState::Up), DriveState::Up),
             (true, Some(DriveState::Down), DriveState::Down),
             (true, Some(DriveState::Draining), DriveState::Draining),
+            (true, Some(DriveState::Returning), DriveState::Returning),
             (false, Some(DriveState::Up), DriveState::Down),
             (false, None, DriveState::Down),
         ];

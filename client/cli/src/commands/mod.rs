@@ -7,12 +7,13 @@ pub(crate) mod filesystem;
 pub(crate) mod logs;
 pub(crate) mod map;
 pub(crate) mod mount;
+pub(crate) mod recover;
 pub(crate) mod resources;
 pub(crate) mod status;
 pub(crate) mod umount;
 pub(crate) mod up;
 
-use crate::arguments::{Arguments, Command, FrontendArguments};
+use crate::arguments::{Arguments, ClusterCommand, Command, FrontendArguments};
 use crate::cluster::Cluster;
 use crate::error::CommandError;
 use crate::frontend;
@@ -35,7 +36,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CommandError> {
         Command::Fs { command } => filesystem::run(&Cluster::open(&dir)?, command, json),
         Command::Drive { .. } => drives::run(&Cluster::open(&dir)?, json),
         Command::Container { .. } => containers::run(&Cluster::open(&dir)?, json),
-        Command::Cluster { .. } => map::run(&Cluster::open(&dir)?, json),
+        Command::Cluster { command: Some(ClusterCommand::Recover(options)) } => {
+            recover::run(&dir, &options, json)
+        }
+        Command::Cluster { command: None | Some(ClusterCommand::Map) } => {
+            map::run(&Cluster::open(&dir)?, json)
+        }
         Command::Resources { command } => Ok(resources::run(&command)?),
         Command::Frontend(options) => serve_mount(&Cluster::open(&dir)?, options),
         Command::Detached(options) => {

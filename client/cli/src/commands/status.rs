@@ -25,8 +25,10 @@ struct View {
     healthy: bool,
     protection: String,
     losses_survived: Option<u8>,
-    drives: Count,
+    drives: DriveCount,
     computes: Count,
+    /// What goes on in the background to get back to full redundancy.
+    care: CareView,
     frontends: Vec<FrontendView>,
     mount: MountView,
     /// Places found damaged since the processes started: by drives or by frontends, whoever found more, as both count
@@ -38,6 +40,26 @@ struct View {
     capacity_bytes: u64,
     free_bytes: u64,
     kms: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DriveCount {
+    total: usize,
+    up: usize,
+    /// Back after they were down, and being compared with what they should hold; they do not count yet.
+    returning: usize,
+    /// Reached through the page cache, because their host refuses something.
+    buffered: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct CareView {
+    /// Extents that still lie as their group was before.
+    respread_left: u64,
+    /// Drives that are being compared with what they should hold.
+    reconciling: u64,
+    /// Shards that drives that came back were found not to hold.
+    missing_shards: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,16 +123,16 @@ fn view(status: Status, containers: &[Observed], mount: MountView) -> View {
     let mut alerts = local_alerts(&status, &here);
     alerts.extend(status.alerts.iter().cloned());
     alerts.sort_by_key(|alert| alert.severity);
-    let drives_up = status.map.drives.iter().filter(|drive| drive.state != DriveState::Down);
-    let drives_up = drives_up.filter(|drive| here.runs(&drive.name)).count();
+    let drives = drive_count(&status, &here);
     let computes = || status.nodes.iter().filter(|node| node.role == Role::Compute);
     View {
         cluster: status.map.cluster,
         healthy,
         protection: status.map.protection.to_string(),
         losses_survived: status.losses_survived,
-        drives: Count { total: status.map.drives.len(), up: drives_up },
+        drives,
         computes: Count { total: computes().count(), up: computes().filter(|node| node.up).count() },
+        care: care(&status),
         frontends,
         mount,
         damaged,
@@ -139,6 +161,36 @@ fn frontend(node: &NodeStatus) -> Option<FrontendView> {
     })
 }
 
+fn drive_count(status: &Status, here: &Here<'_>) -> DriveCount {
+    let drives = &status.map.drives;
+    let up = drives.iter().filter(|drive| drive.state != DriveState::Down && here.runs(&drive.name));
+    let returning = drives.iter().filter(|drive| drive.state == DriveState::Returning);
+    let buffered = status.nodes.iter().filter(|node| {
+        matches!(
+            node.last.as_ref().map(|last| &last.report),
+            Some(NodeReport::Drive(report)) if report.device.mode == "buffered"
+        )
+    });
+    DriveCount {
+        total: drives.len(),
+        up: up.count(),
+        returning: returning.count(),
+        buffered: buffered.count(),
+    }
+}
+
+fn care(status: &Status) -> CareView {
+    let missing_shards = status.map.drives.iter().map(|drive| drive.missing).fold(0, u64::saturating_add);
+    let mut care = CareView { respread_left: 0, reconciling: 0, missing_shards };
+    for node in &status.nodes {
+        if let Some(NodeReport::Compute(report)) = node.last.as_ref().map(|last| &last.report) {
+            care.respread_left = care.respread_left.saturating_add(report.respread_left);
+            care.reconciling = care.reconciling.saturating_add(report.reconciling);
+        }
+    }
+    care
+}
+
 fn damaged_on_drives(status: &Status) -> u64 {
     let count = |node: &NodeStatus| match &node.last.as_ref()?.report {
         NodeReport::Drive(report) => Some(report.damaged),
@@ -161,6 +213,7 @@ fn alert(alert: Alert) -> AlertView {
 
 fn show(view: &View) -> Result<(), CommandError> {
     let survived = match view.losses_survived {
+        Some(0) => "NOT PROTECTED: one more lost drive makes data unreachable".to_owned(),
         Some(1) => "1 more drive may be lost".to_owned(),
         Some(losses) => format!("{losses} more drives may be lost"),
         None => "data is unreachable".to_owned(),
@@ -170,7 +223,7 @@ fn show(view: &View) -> Result<(), CommandError> {
     let rows = [
         ("health", if view.healthy { "healthy" } else { "NOT HEALTHY, see below" }.to_owned()),
         ("protection", format!("{}; {survived}", view.protection)),
-        ("drives", format!("{} of {} up", view.drives.up, view.drives.total)),
+        ("drives", drives(&view.drives)),
         ("compute", format!("{} of {} up", view.computes.up, view.computes.total)),
         ("mount", if view.mount.served { mount } else { format!("{mount} is not served") }),
         ("room", format!("{} free of {}", bytes(view.free_bytes), bytes(view.capacity_bytes))),
@@ -183,11 +236,55 @@ fn show(view: &View) -> Result<(), CommandError> {
         ),
         ("keys", view.kms.clone()),
     ];
-    for (name, text) in rows {
+    let care = doing(&view.care);
+    let care = (!care.is_empty()).then(|| ("background", care.join(", ")));
+    for (name, text) in rows.into_iter().chain(care) {
         output::line(format_args!("{name:<12}{text}"))?;
     }
     for alert in &view.alerts {
         output::line(format_args!("\n{}: {}\n  {}", alert.severity, alert.cause, alert.next_step))?;
     }
     Ok(())
+}
+
+fn drives(count: &DriveCount) -> String {
+    let mut text = format!("{} of {} up", count.up, count.total);
+    if count.returning > 0 {
+        text.push_str(&format!(", {} of them back and being compared", count.returning));
+    }
+    if count.buffered > 0 {
+        text.push_str(&format!(", {} through the page cache", count.buffered));
+    }
+    text
+}
+
+/// What goes on in the background, a part each.
+fn doing(care: &CareView) -> Vec<String> {
+    let mut parts = Vec::new();
+    if care.reconciling > 0 {
+        parts.push(format!("{} returned drives are being compared", care.reconciling));
+    }
+    if care.respread_left > 0 {
+        parts.push(format!("{} extents are still to be spread over all domains", care.respread_left));
+    }
+    if care.missing_shards > 0 {
+        parts.push(format!("{} shards are missing on drives that came back", care.missing_shards));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_goes_on_is_said() {
+        let mut count = DriveCount { total: 6, up: 6, returning: 0, buffered: 0 };
+        assert_eq!(drives(&count), "6 of 6 up");
+        (count.returning, count.buffered) = (2, 1);
+        assert_eq!(drives(&count), "6 of 6 up, 2 of them back and being compared, 1 through the page cache");
+        let none = CareView { respread_left: 0, reconciling: 0, missing_shards: 0 };
+        assert!(doing(&none).is_empty());
+        assert_eq!(doing(&CareView { respread_left: 3, reconciling: 1, missing_shards: 9 }).len(), 3);
+    }
 }

@@ -58,13 +58,18 @@ pub(crate) enum UpError {
     /// A container does not serve; without it nothing does.
     #[error(transparent)]
     Start(StartError),
-    /// Some drives do not serve; the rest does.
-    #[error("{}{cause}; the cluster runs without {}", more(*others), if *others == 0 { "it" } else { "them" })]
-    Degraded {
+    /// More drives do not serve than the cluster can do without.
+    #[error(
+        "{} do not serve, and of every stripe, of the metadata and of the cluster store no more than {spare} of the \
+         drives' parts can be missing; the first: {first}", drives.join(", ")
+    )]
+    TooFewDrives {
+        /// Those that do not.
+        drives: Vec<String>,
+        /// How many it can do without.
+        spare: usize,
         /// Why the first of them does not, with the next step.
-        cause: String,
-        /// How many others.
-        others: usize,
+        first: String,
     },
     /// A container that was ending did not.
     #[error(transparent)]
@@ -131,8 +136,11 @@ impl UpError {
             Self::Unmount(error) => error.next_step("`weft down --force`"),
             Self::Mount(error) => error.next_step(),
             Self::Turn(error) => error.next_step(),
+            Self::TooFewDrives { .. } => Some(
+                "bring their devices back and `weft up` again; when they are lost for good, see `weft cluster recover`"
+                    .to_owned(),
+            ),
             Self::File(_)
-            | Self::Degraded { .. }
             | Self::Filesystem(_)
             | Self::MakePoint { .. }
             | Self::Signals(_) => None,
@@ -140,14 +148,8 @@ impl UpError {
     }
 }
 
-fn more(others: usize) -> String {
-    match others {
-        0 => String::new(),
-        others => format!("{} drives do not serve, the first as ", others + 1),
-    }
-}
-
-/// Forms or resumes a cluster, and mounts its filesystem `default`. It is served on return. With `foreground`, stays
+/// Forms or resumes a cluster, and mounts its filesystem `default`. It is served on return, though drives may be missing,
+/// which is said. With `foreground`, stays
 /// until a signal comes, and stops everything then.
 ///
 /// # Errors
@@ -155,25 +157,18 @@ fn more(others: usize) -> String {
 pub(crate) fn run(path: &Path, options: &UpArguments, json: bool) -> Result<(), CommandError> {
     // From here on a signal ends the wait and not this program.
     let foreground = if options.foreground { Some(Foreground::new()?) } else { None };
-    let up = bring_up(path, options)?;
-    up.report.show(path, json)?;
-    match (foreground, up.degraded) {
-        (None, None) => Ok(()),
-        (None, Some(degraded)) => Err(degraded.into()),
-        (Some(foreground), _) => {
+    let report = bring_up(path, options)?;
+    report.show(path, json)?;
+    match foreground {
+        None => Ok(()),
+        Some(foreground) => {
             foreground.wait();
             down::run(path, &DownArguments::default(), json)
         }
     }
 }
 
-/// A cluster that is up.
-struct Up {
-    report: Report,
-    degraded: Option<UpError>,
-}
-
-fn bring_up(path: &Path, options: &UpArguments) -> Result<Up, UpError> {
+fn bring_up(path: &Path, options: &UpArguments) -> Result<Report, UpError> {
     let progress = Progress::new("looking");
     let (cluster, formed) = match cluster::presence(path)? {
         Presence::Formed(cluster) => {
@@ -198,8 +193,7 @@ fn bring_up(path: &Path, options: &UpArguments) -> Result<Up, UpError> {
         backend::stop(&cluster, &started.names)?;
     }
     let mounted = served?;
-    let degraded = degraded(started.failed);
-    Ok(Up { report: Report::new(&cluster, formed, started.names, mounted), degraded })
+    Ok(Report::new(&cluster, formed, started, mounted))
 }
 
 /// From running containers to a mount; true when it was made now.
@@ -207,13 +201,6 @@ fn serve(cluster: &Cluster, progress: &Progress) -> Result<bool, UpError> {
     serving::wait(cluster, progress)?;
     progress.now("mounting");
     mounting::mount(cluster)
-}
-
-fn degraded(failed: Vec<StartError>) -> Option<UpError> {
-    let others = failed.len().saturating_sub(1);
-    let first = failed.into_iter().next()?;
-    let cause = crate::error::with_next_step(&first, first.next_step());
-    Some(UpError::Degraded { cause, others })
 }
 
 /// A wait for the person, or the init system, to end it.

@@ -9,3 +9,4 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod users;
 pub(crate) mod waiting;
+pub(crate) mod weftd;

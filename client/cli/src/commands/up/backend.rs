@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::container::State;
 use crate::host::{launch, ports};
 use crate::progress::Progress;
-use crate::start::{self, StartError};
+use crate::start::{self, Outcome, StartError};
 use crate::stop;
 
 /// What was started.
@@ -19,8 +19,8 @@ use crate::stop;
 pub(super) struct Started {
     /// These serve now.
     pub names: Vec<ContainerName>,
-    /// These do not, and the cluster can do without them.
-    pub failed: Vec<StartError>,
+    /// These drives do not, and the cluster can do without them.
+    pub failed: Vec<(ContainerName, StartError)>,
 }
 
 /// Starts what does not run, and waits until it serves.
@@ -50,8 +50,11 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
             }
         }
     }
+    // Management waits for drives, so it would be waited for in vain.
+    let hopeless =
+        |done: &[Outcome]| done.iter().filter(|(_, outcome)| outcome.is_err()).count() > spare(cluster);
     let (mut names, mut failed) = (Vec::new(), Vec::new());
-    for (name, outcome) in start::wait_for_all(&cluster.dir, starting, |what| progress.now(what)) {
+    for (name, outcome) in start::wait_for_all(&cluster.dir, starting, |what| progress.now(what), hopeless) {
         match outcome {
             Ok(()) => names.push(name),
             Err(error) => failed.push((name, error)),
@@ -62,10 +65,19 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
     let fatal = failed.iter().position(|(name, _)| formed || !is_drive(cluster, name));
     if fatal.is_some() || failed.len() > spare(cluster) {
         stop(cluster, &missing)?;
-        let (_, error) = failed.swap_remove(fatal.unwrap_or(0));
-        return Err(UpError::Start(error));
     }
-    Ok(Started { names, failed: failed.into_iter().map(|(_, error)| error).collect() })
+    match fatal {
+        Some(fatal) => Err(UpError::Start(failed.swap_remove(fatal).1)),
+        None if failed.len() > spare(cluster) => Err(too_few(cluster, failed)),
+        None => Ok(Started { names, failed }),
+    }
+}
+
+fn too_few(cluster: &Cluster, mut failed: Vec<(ContainerName, StartError)>) -> UpError {
+    let drives = failed.iter().map(|(name, _)| name.to_string()).collect();
+    let (_, first) = failed.swap_remove(0);
+    let first = crate::error::with_next_step(&first, first.next_step());
+    UpError::TooFewDrives { drives, spare: spare(cluster), first }
 }
 
 /// Stops what this command started, when it cannot be used.
@@ -106,6 +118,6 @@ fn is_drive(cluster: &Cluster, name: &ContainerName) -> bool {
 }
 
 /// How many drives the cluster can do without.
-fn spare(cluster: &Cluster) -> usize {
+pub(super) fn spare(cluster: &Cluster) -> usize {
     cluster.file.protection.parse::<Protection>().map_or(0, |protection| usize::from(protection.parity()))
 }

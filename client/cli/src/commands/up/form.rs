@@ -1,9 +1,7 @@
 //! Forming a cluster by the `weftd` beside this program.
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use weft_layout::Protection;
 use weft_resources::{ClusterDir, FormSpec, Formed, MIN_DRIVE_BYTES, Ports};
@@ -12,8 +10,8 @@ use weft_types::ByteCount;
 use crate::arguments::UpArguments;
 use crate::cluster::{self, Cluster};
 use crate::commands::mount::{self, MountPointError};
-use crate::host::launch::{self, LaunchError};
 use crate::host::ports::{self, PortError};
+use crate::host::weftd::{self, WeftdError};
 
 /// Drives of a new cluster, when nothing else is said and the protection needs no more.
 const DRIVES: u32 = 6;
@@ -50,15 +48,9 @@ pub(crate) enum FormError {
     /// The mount point cannot be used.
     #[error(transparent)]
     Point(#[from] MountPointError),
-    /// `weftd` is missing.
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// `weftd` said no.
+    /// `weftd` did not form it.
     #[error("no cluster was formed: {0}")]
-    Refused(String),
-    /// `weftd` did not say what it formed.
-    #[error("weftd did not say what it formed")]
-    Answer(#[source] serde_json::Error),
+    Weftd(#[source] WeftdError),
 }
 
 impl FormError {
@@ -71,8 +63,7 @@ impl FormError {
             Self::DriveTooSmall(_) => Some("use a larger --drive-size, or leave it out".to_owned()),
             Self::PortsEnd { .. } | Self::Port(_) => Some("choose other ports with --port-base".to_owned()),
             Self::Point(error) => error.next_step(),
-            Self::Launch(error) => error.next_step(),
-            Self::Refused(_) | Self::Answer(_) => None,
+            Self::Weftd(error) => error.next_step(),
         }
     }
 }
@@ -93,7 +84,7 @@ pub(super) fn form(path: &Path, options: &UpArguments) -> Result<Cluster, FormEr
         Ok(_) | Err(MountPointError::Missing(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let formed = ask_weftd(&spec)?;
+    let formed: Formed = weftd::ask("form", &spec).map_err(FormError::Weftd)?;
     Ok(Cluster { dir: cluster::directory(&spec.directory), file: formed.state })
 }
 
@@ -121,28 +112,6 @@ fn spec(path: &Path, options: &UpArguments) -> Result<FormSpec, FormError> {
 
 fn default_protection() -> Protection {
     Protection::new(4, 2).expect("4+2 is offered")
-}
-
-fn ask_weftd(spec: &FormSpec) -> Result<Formed, FormError> {
-    let weftd = launch::sibling("weftd")?;
-    let failed = |source: io::Error| LaunchError::Run { program: weftd.clone(), source };
-    let mut command = Command::new(&weftd);
-    command.args(["form", "--spec", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    let text = serde_json::to_vec(spec).expect("a spec has text keys");
-    if let Some(mut stdin) = child.stdin.take() {
-        // When it does not listen, what it says is more than that.
-        let _ = stdin.write_all(&text);
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-        let reason = lines().rev().find_map(launch::error_of).or_else(|| lines().next_back());
-        let reason = reason.map_or_else(|| format!("weftd ended with {}", output.status), str::to_owned);
-        return Err(FormError::Refused(reason));
-    }
-    serde_json::from_slice(&output.stdout).map_err(FormError::Answer)
 }
 
 #[cfg(test)]

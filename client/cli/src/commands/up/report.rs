@@ -6,9 +6,12 @@ use serde::Serialize;
 use weft_resources::ContainerName;
 use weft_types::ClusterId;
 
+use super::backend::{self, Started};
 use crate::cluster::{self, Cluster};
+use crate::error;
 use crate::host::mounts;
 use crate::output::{self, OutputError};
+use crate::start::StartError;
 
 /// What was done, and what there is now.
 #[derive(Debug, Serialize)]
@@ -24,10 +27,28 @@ pub(super) struct Report {
     started: Vec<ContainerName>,
     /// The filesystem was mounted now.
     mounted: bool,
+    /// Drives that do not serve.
+    missing: Vec<Missing>,
+    /// How many more may be lost before data is unreachable.
+    losses_survived: usize,
+}
+
+/// A drive that does not serve.
+#[derive(Debug, Serialize)]
+struct Missing {
+    container: ContainerName,
+    /// Why, with the next step.
+    reason: String,
 }
 
 impl Report {
-    pub(super) fn new(cluster: &Cluster, formed: bool, started: Vec<ContainerName>, mounted: bool) -> Self {
+    pub(super) fn new(cluster: &Cluster, formed: bool, started: Started, mounted: bool) -> Self {
+        let Started { names: started, failed } = started;
+        let losses_survived = backend::spare(cluster).saturating_sub(failed.len());
+        let reason = |error: &StartError| error::with_next_step(error, error.next_step());
+        let missing =
+            failed.into_iter().map(|(container, error)| Missing { container, reason: reason(&error) });
+        let missing = missing.collect();
         Self {
             cluster: cluster.file.cluster,
             dir: cluster.dir.root().to_owned(),
@@ -37,6 +58,8 @@ impl Report {
             formed,
             started,
             mounted,
+            missing,
+            losses_survived,
         }
     }
 
@@ -56,7 +79,11 @@ impl Report {
             (false, false) => "the cluster is up again, with its data",
         };
         let weft = weft_command(path);
-        output::line(format!("weft: {done}: {drives} drives, {protection}, mounted at {mount}\n"))?;
+        output::line(format!("weft: {done}: {drives} drives, {protection}, mounted at {mount}"))?;
+        for line in self.warnings() {
+            output::line(format_args!("warning: {line}"))?;
+        }
+        output::line("")?;
         output::line(format!(
             "Try next:\n  \
              cp -a /usr/share/doc {mount}/\n  \
@@ -66,6 +93,28 @@ impl Report {
              {weft} down   # stop; the data stays"
         ))
     }
+}
+
+impl Report {
+    /// What is missing, a line each, and what that means.
+    fn warnings(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.missing.iter().map(said).collect();
+        if !self.missing.is_empty() {
+            let means = match self.losses_survived {
+                0 => "when one more drive is lost, data is unreachable".to_owned(),
+                1 => "1 more drive may be lost".to_owned(),
+                more => format!("{more} more drives may be lost"),
+            };
+            lines.push(format!("everything is served from the other drives; {means}"));
+        }
+        lines
+    }
+}
+
+fn said(missing: &Missing) -> String {
+    let Missing { container, reason } = missing;
+    // Most reasons name their container.
+    if reason.contains(container.as_str()) { reason.clone() } else { format!("{container}: {reason}") }
 }
 
 /// The command as it was typed, with what it takes to mean this cluster.
@@ -91,6 +140,33 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_drive_is_said_with_what_it_means() {
+        let mut report = Report {
+            cluster: ClusterId::from_bytes([1; 16]),
+            dir: PathBuf::from("/d"),
+            mount: PathBuf::from("/m"),
+            protection: "4+2".to_owned(),
+            drives: 6,
+            formed: false,
+            started: Vec::new(),
+            mounted: true,
+            missing: Vec::new(),
+            losses_survived: 2,
+        };
+        assert!(report.warnings().is_empty());
+        let missing = |name: u32, reason: &str| Missing {
+            container: ContainerName::drive(name),
+            reason: reason.to_owned(),
+        };
+        report.missing = vec![missing(1, "no device; bring it back"), missing(4, "drive4: no device")];
+        report.losses_survived = 0;
+        let lines = report.warnings();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[..2], ["drive1: no device; bring it back", "drive4: no device"]);
+        assert!(lines[2].contains("unreachable"), "{}", lines[2]);
+    }
 
     #[test]
     fn a_path_can_be_pasted_into_a_shell() {
