@@ -1,6 +1,13 @@
 //! Checkpoints: a shard's rows as they were after one batch, in parts, mirrored on drives.
 
+mod load;
+mod part;
+mod write;
+
 use crate::{Deposed, IndexError};
+
+pub use load::load;
+pub(crate) use write::{Name, Parts};
 
 /// Why no checkpoint was written.
 #[derive(Debug, thiserror::Error)]

@@ -17,11 +17,12 @@ mod index_recovery;
 mod log;
 mod recovery;
 mod registry;
+mod replicated;
 mod shard_log;
 pub mod store;
 mod store_file;
 
-pub use checkpoint::{CheckpointError, LoadError};
+pub use checkpoint::{CheckpointError, LoadError, load as load_checkpoint};
 pub use drives::{DriveCallError, LogDrives};
 pub use index::{Index, IndexError, OpenIndexError, Row, Salt, Snapshot};
 pub use index_recovery::{RecoverIndexError, recover_index};
@@ -31,5 +32,6 @@ pub use log::{
 };
 pub use recovery::{RecoverError, Recovered, recover};
 pub use registry::{ShardRegistry, SwapError};
+pub use replicated::{LogSettings, ReplicatedLog, TakeOverError, TooFewDrives, checkpoint_is_due, choose};
 pub use shard_log::{MaintainError, ShardLog};
 pub use store_file::{Generation, OpenedStore, StoreDamage, StoreError, StoreFile, StoreHeader};

@@ -3,7 +3,7 @@
 mod file;
 mod memory;
 mod open;
-mod record;
+pub(crate) mod record;
 mod segment;
 
 use std::path::PathBuf;
@@ -305,7 +305,7 @@ fn next(epoch: Epoch, end: Position) -> Position {
 }
 
 /// Whether a batch may be appended, once a repetition of the last one has been ruled out.
-fn check_order(given: Position, epoch: Epoch, end: Position) -> Result<(), AppendError> {
+pub(crate) fn check_order(given: Position, epoch: Epoch, end: Position) -> Result<(), AppendError> {
     if given.epoch < epoch {
         return Err(Deposed { epoch: given.epoch, by: epoch }.into());
     }

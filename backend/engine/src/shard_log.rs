@@ -74,6 +74,12 @@ pub trait ShardLog: Send + Sync {
     /// # Errors
     /// [`MaintainError`]
     fn maintain(&self) -> impl Future<Output = Result<(), MaintainError>> + Send;
+
+    /// Lets go of the whole log and its checkpoints, wherever they are: the shard is no more. Nothing is appended after.
+    ///
+    /// # Errors
+    /// [`MaintainError`]: something may be left; call it again.
+    fn erase(&self) -> impl Future<Output = Result<(), MaintainError>> + Send;
 }
 
 /// Why upkeep was not done.

@@ -31,8 +31,8 @@ use super::{Batch, RowChange};
 /// Most bytes of one batch's record: it travels as the bulk of one call.
 pub const BATCH_BYTES_MAX: usize = weft_wire::frame::BULK_BYTES_MAX as usize;
 
-pub(super) const HEADER_BYTES: usize = 120;
-pub(super) const MAGIC: [u8; 8] = *b"WEFTRECD";
+pub(crate) const HEADER_BYTES: usize = 120;
+pub(crate) const MAGIC: [u8; 8] = *b"WEFTRECD";
 const END_MARK: [u8; 4] = [0xa5, 0x5a, 0xc3, 0x3c];
 const FORMAT: u16 = 1;
 const ROW_HEADER_BYTES: usize = 8;
@@ -40,7 +40,7 @@ const KEY_BYTES_MAX: usize = 1 << 16;
 
 /// What a record tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Record {
+pub(crate) enum Record {
     /// Row changes.
     Batch(Batch),
     /// An ownership began. The epoch is its own, the sequence that of the last batch before it.
@@ -48,7 +48,7 @@ pub(super) enum Record {
 }
 
 impl Record {
-    pub(super) fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         match self {
             Self::Batch(batch) => batch.position,
             Self::Begin(position) => *position,
@@ -58,7 +58,7 @@ impl Record {
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RecordError {
+pub(crate) enum RecordError {
     #[error("a record's header fails its checksum")]
     Header,
     #[error("a record's body fails its checksum")]
@@ -75,19 +75,19 @@ pub(super) enum RecordError {
 
 /// A header whose checksum holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
+pub(crate) struct Header {
     kind: u8,
     position: Position,
     salt: EpochSalt,
     key_version: KeyVersion,
     rows: u32,
-    pub(super) predecessor: Digest,
+    pub(crate) predecessor: Digest,
     body: u32,
     body_crc: u32,
 }
 
 impl Header {
-    pub(super) fn parse(bytes: &[u8], shard: MetadataShard) -> Result<Self, RecordError> {
+    pub(crate) fn parse(bytes: &[u8], shard: MetadataShard) -> Result<Self, RecordError> {
         let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(RecordError::CutOff)?;
         let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("4 bytes"));
         let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("8 bytes"));
@@ -116,13 +116,13 @@ impl Header {
     }
 
     /// Bytes of the whole record.
-    pub(super) const fn record_len(&self) -> u64 {
+    pub(crate) const fn record_len(&self) -> u64 {
         (HEADER_BYTES + END_MARK.len()) as u64 + self.body as u64
     }
 }
 
 /// Reads the record at the front of `bytes`; `bytes` may go on behind it.
-pub(super) fn decode(bytes: &[u8], shard: MetadataShard) -> Result<(Header, Record, Digest), RecordError> {
+pub(crate) fn decode(bytes: &[u8], shard: MetadataShard) -> Result<(Header, Record, Digest), RecordError> {
     let header = Header::parse(bytes, shard)?;
     let len = usize::try_from(header.record_len()).map_err(|_| RecordError::CutOff)?;
     let record = bytes.get(..len).ok_or(RecordError::CutOff)?;
@@ -174,13 +174,13 @@ fn take_len(bytes: &[u8]) -> Result<(usize, &[u8]), RecordError> {
 }
 
 /// Bytes of the record of a batch with these rows.
-pub(super) fn encoded_len(rows: &[RowChange]) -> usize {
+pub(crate) fn encoded_len(rows: &[RowChange]) -> usize {
     let row = |row: &RowChange| ROW_HEADER_BYTES + row.key.len() + row.value.as_ref().map_or(0, Vec::len);
     HEADER_BYTES + rows.iter().map(row).sum::<usize>() + END_MARK.len()
 }
 
 /// The record of a batch, and its digest; `None` when a length is out of its bound.
-pub(super) fn encode_batch(
+pub(crate) fn encode_batch(
     batch: &Batch,
     shard: MetadataShard,
     predecessor: Digest,
@@ -212,7 +212,7 @@ pub(super) fn encode_batch(
 }
 
 /// The record of the beginning of an ownership, and its digest.
-pub(super) fn encode_begin(
+pub(crate) fn encode_begin(
     position: Position,
     shard: MetadataShard,
     predecessor: Digest,

@@ -1,6 +1,7 @@
 //! Puts every version of the cluster store to its voters, and keeps those that lag up.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use weft_types::{Epoch, StoreVersion};
 use weft_wire::ownership::DriveHome;
-use weft_wire::store::{PutStore, StoreRefusal, StoreTaken};
+use weft_wire::store::{OpenStore, PutStore, StoreHeld, StoreRefusal, StoreTaken};
 
 use super::answers::Found;
 use super::copy::{STORE_BYTES_MAX, StoreCopy, StoreHeader};
@@ -25,6 +26,8 @@ use super::{CALL_MAX, WriteError};
 const CHANGE_MAX: Duration = Duration::from_secs(8);
 /// Changes that wait for their turn.
 pub(super) const WAITING_MAX: usize = 256;
+/// How often the voters are asked whether another process has opened the store.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Most changes of one version.
 const BATCH_MAX: usize = 64;
 
@@ -39,6 +42,7 @@ pub(super) enum Settled {
 }
 
 type Put = (DriveHome, Result<StoreTaken, StoreCallError>);
+type Look = (DriveHome, Result<StoreHeld, StoreCallError>);
 
 /// The part of an open cluster store that talks to the drives. Nothing is changed while it is not run.
 pub struct StoreDriver<D, C> {
@@ -49,7 +53,19 @@ pub struct StoreDriver<D, C> {
     register: Register,
     newest: (Arc<C>, Bytes),
     puts: Pending<Put>,
+    begun: Instant,
+    round: Round,
+    looks: Pending<Look>,
     started: Instant,
+}
+
+/// A round of looking whether this process still has the store.
+struct Round {
+    asked: Instant,
+    answered: BTreeSet<DriveHome>,
+    /// Who held the version that counted when the round began.
+    held: (StoreVersion, BTreeSet<DriveHome>),
+    next: Instant,
 }
 
 impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
@@ -61,8 +77,27 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
         let store = QuorumStore::new(Arc::clone(&shared), sender);
         let register = Register::new(header.version, voters);
-        let (newest, puts, started) = ((contents, Bytes::new()), Pending::new(), Instant::now());
-        (store, Self { settings, header, shared, waiting, register, newest, puts, started })
+        let now = Instant::now();
+        let round = Round {
+            asked: now,
+            answered: BTreeSet::new(),
+            held: (header.version, BTreeSet::new()),
+            next: now + LOOK_EVERY,
+        };
+        let driver = Self {
+            settings,
+            header,
+            shared,
+            waiting,
+            register,
+            newest: (contents, Bytes::new()),
+            puts: Pending::new(),
+            begun: now,
+            round,
+            looks: Pending::new(),
+            started: now,
+        };
+        (store, driver)
     }
 
     pub(super) fn contents(&self) -> Arc<C> {
@@ -86,6 +121,7 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
         }
         self.register.begin(version, contents.voters().clone());
         self.newest = (contents, copy);
+        self.begun = Instant::now();
         Ok(())
     }
 
@@ -93,7 +129,7 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
     pub(super) async fn settle(&mut self, patience: Duration) -> Settled {
         let deadline = Instant::now() + patience;
         while self.register.settled() != self.register.newest() {
-            match self.step(deadline).await {
+            match self.step(deadline, false).await {
                 Step::Fenced(by) => return Settled::Fenced(by),
                 Step::TimedOut => {
                     let error = WriteError::NoMajority { progress: self.register.progress() };
@@ -122,9 +158,9 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
 
     /// Keeps the voters up until there is something to change.
     async fn next_change(&mut self) -> Result<Option<Box<dyn Change<C>>>, Epoch> {
-        let far = Instant::now() + Duration::from_secs(3600);
         loop {
-            match self.step_or_change(far).await {
+            let far = Instant::now() + Duration::from_secs(3600);
+            match self.step(far, true).await {
                 Step::Fenced(by) => return Err(by),
                 Step::Change(change) => return Ok(change),
                 Step::Done | Step::TimedOut => {}
@@ -181,29 +217,79 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
         Fenced { by }
     }
 
-    async fn step(&mut self, deadline: Instant) -> Step<C> {
+    /// Waits for the next thing that happens.
+    async fn step(&mut self, deadline: Instant, take_changes: bool) -> Step<C> {
         self.send_due();
-        let wake = self.wake(deadline);
+        self.look_around();
+        let due = self.register.next_due().map_or(deadline, |due| self.started + due);
+        let wake = deadline.min(due).min(self.round.next);
         tokio::select! {
             biased;
             (home, put) = self.puts.next() => self.heard(home, put),
+            (home, look) = self.looks.next() => self.seen(home, look),
+            change = self.waiting.recv(), if take_changes => Step::Change(change),
             () = sleep_until(wake) => if wake >= deadline { Step::TimedOut } else { Step::Done },
         }
     }
 
-    async fn step_or_change(&mut self, deadline: Instant) -> Step<C> {
-        self.send_due();
-        let wake = self.wake(deadline);
-        tokio::select! {
-            biased;
-            (home, put) = self.puts.next() => self.heard(home, put),
-            change = self.waiting.recv() => Step::Change(change),
-            () = sleep_until(wake) => Step::Done,
+    /// Asks the voters from time to time whether another process has opened the store, and what they hold.
+    fn look_around(&mut self) {
+        let now = Instant::now();
+        if now < self.round.next {
+            return;
+        }
+        let settled = self.register.settled();
+        self.round = Round {
+            asked: now,
+            answered: BTreeSet::new(),
+            held: (settled, self.register.holding(settled)),
+            next: now + LOOK_EVERY,
+        };
+        self.looks = Pending::new();
+        for home in self.register.voters().all() {
+            let look = self.settings.drives.open(home.drive, OpenStore { term: None });
+            self.looks.push(async move {
+                let none = || StoreCallError::NoAnswer { reason: "no answer in time".to_owned() };
+                let answer = timeout(LOOK_EVERY, look).await.unwrap_or_else(|_| Err(none()));
+                (home, answer.map(|(held, _)| held))
+            });
         }
     }
 
-    fn wake(&self, deadline: Instant) -> Instant {
-        self.register.next_due().map_or(deadline, |due| deadline.min(self.started + due))
+    fn seen(&mut self, home: DriveHome, look: Result<StoreHeld, StoreCallError>) -> Step<C> {
+        let Ok(held) = look else {
+            self.register.lost(home);
+            return self.report();
+        };
+        if held.incarnation != home.incarnation {
+            self.register.lost(home);
+            return self.report();
+        }
+        if held.promised > term_of(self.register.newest()) {
+            return Step::Fenced(held.promised);
+        }
+        let (version, holders) = &self.round.held;
+        if holders.contains(&home) && held.copy.is_none_or(|(_, copy)| copy < *version) {
+            tracing::warn!(drive = %home.drive, "a drive has lost its copy of the cluster store");
+            self.register.lost(home);
+        }
+        self.round.answered.insert(home);
+        if self.register.voters().agree(&self.round.answered) {
+            self.confirm(self.round.asked);
+        }
+        self.report()
+    }
+
+    /// At this moment nobody else had opened the store: a majority had promised no higher term.
+    fn confirm(&self, at: Instant) {
+        self.shared.update(|status| status.confirmed = status.confirmed.max(at));
+    }
+
+    fn report(&self) -> Step<C> {
+        let holding = self.register.holding(self.register.settled());
+        let voters = self.register.voters().all();
+        self.shared.update(|status| (status.holding, status.voters) = (holding, voters));
+        Step::Done
     }
 
     fn send_due(&mut self) {
@@ -225,15 +311,13 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
             Ok(taken) => {
                 if self.register.taken(home, taken.incarnation, now) {
                     self.shared.publish(Arc::clone(&self.newest.0), self.register.settled());
+                    self.confirm(self.begun);
                 }
             }
             Err(StoreCallError::Refused(StoreRefusal::Fenced { by })) => return Step::Fenced(by),
             Err(error) => self.register.failed(home, now, error.to_string()),
         }
-        let holding = self.register.holding(self.register.settled());
-        let voters = self.register.voters().all();
-        self.shared.update(|status| (status.holding, status.voters) = (holding, voters));
-        Step::Done
+        self.report()
     }
 }
 

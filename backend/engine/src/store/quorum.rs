@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use weft_types::{Epoch, StoreVersion};
 use weft_wire::ownership::DriveHome;
 
@@ -24,6 +25,8 @@ pub struct StoreStatus {
     pub fault: Option<String>,
     /// Another management process has opened the store, under this term.
     pub fenced: Option<Epoch>,
+    /// When it was last certain that no other process had opened the store.
+    pub confirmed: Instant,
 }
 
 /// Why a change was not made.
@@ -46,7 +49,9 @@ pub(super) struct Shared<C> {
 impl<C> Shared<C> {
     pub(super) fn new(contents: Arc<C>, version: StoreVersion, voters: &Voters) -> Self {
         let holding = BTreeSet::new();
-        let status = StoreStatus { version, voters: voters.all(), holding, fault: None, fenced: None };
+        let confirmed = Instant::now();
+        let status =
+            StoreStatus { version, voters: voters.all(), holding, fault: None, fenced: None, confirmed };
         Self { contents: RwLock::new(contents), status: Mutex::new(status) }
     }
 

@@ -127,6 +127,13 @@ impl Register {
         }
     }
 
+    /// A drive no longer has what it took, or nobody knows: it gets the newest version again.
+    pub(super) fn lost(&mut self, home: DriveHome) {
+        if let Some(replica) = self.replicas.get_mut(&home) {
+            replica.taken = None;
+        }
+    }
+
     /// The voters that have this version.
     pub(super) fn holding(&self, version: StoreVersion) -> BTreeSet<DriveHome> {
         let holding = self.replicas.iter().filter(|(_, replica)| replica.taken == Some(version));
