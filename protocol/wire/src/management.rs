@@ -192,6 +192,10 @@ pub struct HeartbeatHeard {
     /// The version of the cluster store now: drives remember the highest.
     #[n(3)]
     pub store: StoreVersion,
+    /// Net room left for files: what the drives that are up can take as the groups are now, and no more than capacity
+    /// and use leave.
+    #[n(4)]
+    pub free: ByteCount,
 }
 
 /// Why a heartbeat is not counted.
@@ -243,6 +247,29 @@ pub struct Status {
     /// Net room left for files.
     #[n(6)]
     pub free: ByteCount,
+    /// The cluster store.
+    #[n(7)]
+    pub store: StoreState,
+}
+
+/// How the cluster store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct StoreState {
+    /// The version that counts: the term under which it was opened in the upper 32 bits, a count in the lower.
+    #[n(0)]
+    pub version: StoreVersion,
+    /// Drives that vote on it.
+    #[n(1)]
+    pub voters: u32,
+    /// How many of them must agree.
+    #[n(2)]
+    pub necessary: u32,
+    /// How many hold that version and were reached last time.
+    #[n(3)]
+    pub holding: u32,
+    /// Another management process has opened it, under this term: this one stops.
+    #[n(4)]
+    pub fenced: Option<Epoch>,
 }
 
 /// One process.
