@@ -4,7 +4,8 @@
 //! take nothing of a lower one. The newest copy that they hold is put again under that term, and every change after it;
 //! a change counts once a majority has it. With 2M+1 voters any M drives may be lost.
 //!
-//! - [`store_headers`], [`open_store`], [`recover_store`]: from the drives to an open store.
+//! - [`store_headers`], [`open_store`], [`recover_store`]: from the drives to an open store; [`look_at_store`]: to
+//!   what is in it.
 //! - [`QuorumStore`]: its contents and changes; [`StoreDriver`]: the part that must be run for it.
 //! - [`StoreDrives`], [`StoreContents`]: what it needs from others. It spawns nothing and knows no clock but Tokio's, so
 //!   that a simulation can run it.
@@ -13,6 +14,7 @@ mod answers;
 mod copy;
 mod driver;
 mod drives;
+mod looking;
 mod opening;
 mod pending;
 mod quorum;
@@ -30,6 +32,7 @@ pub use answers::{Behind, UnusableCopy};
 pub use copy::{CopyError, STORE_BYTES_MAX, StoreCopy, StoreHeader};
 pub use driver::{Fenced, StoreDriver};
 pub use drives::{StoreCallError, StoreContents, StoreDrives};
+pub use looking::{LookError, Looked, look_at_store};
 pub use opening::{OpenError, Remembered, StoreSettings, open_store, recover_store, store_headers};
 pub use quorum::{ChangeError, QuorumStore, StoreStatus};
 pub use version::{Shown as ShownVersion, first_version, term_of};

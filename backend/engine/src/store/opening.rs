@@ -110,7 +110,7 @@ fn ask<D: StoreDrives>(drives: &D, places: &[DriveId], term: Option<Epoch>) -> P
 }
 
 /// Asks all; `enough` says when no further answer is waited for.
-async fn gather<D: StoreDrives, C: StoreContents>(
+pub(super) async fn gather<D: StoreDrives, C: StoreContents>(
     settings: &StoreSettings<D>,
     term: Option<Epoch>,
     enough: impl Fn(&Answers<C>) -> bool,
