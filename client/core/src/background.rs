@@ -1,4 +1,4 @@
-//! What goes on while nobody asks: the lease, heartbeats, old dirty bytes, unlinked files.
+//! What goes on while nobody asks: the lease, heartbeats, old dirty bytes, unlinked files, compaction.
 
 use core::time::Duration;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,9 @@ pub(crate) fn start(core: &Arc<Core>) {
     runtime.spawn(tell(Arc::downgrade(core)));
     runtime.spawn(tidy(Arc::downgrade(core)));
     runtime.spawn(ask_for_map(Arc::downgrade(core)));
+    if !core.session.is_read_only() {
+        runtime.spawn(compact(Arc::downgrade(core)));
+    }
     runtime.spawn(finish(Arc::downgrade(core)));
 }
 
@@ -79,6 +82,14 @@ async fn tidy(core: Weak<Core>) {
         }
         drop(core);
         sleep(TICK).await;
+    }
+}
+
+async fn compact(core: Weak<Core>) {
+    while let Some(core) = living(&core) {
+        let rest = core.compact_some().await;
+        drop(core);
+        sleep(rest).await;
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Memory {
     pub(crate) sealed: Budget,
     /// What is being fetched from drives: an eighth.
     pub(crate) fetched: Budget,
+    /// What is being compacted, sealed and not: an eighth. Its own, because a compaction waits for the file's flights.
+    pub(crate) compacted: Budget,
     /// Bytes of decoded extents that are kept: the rest.
     pub(crate) cache: u64,
 }
@@ -25,11 +27,12 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(total: ByteCount) -> Self {
         let total = total.max(MEMORY_MIN).get();
-        let cache = total - total / 4 - total / 4 - total / 8;
+        let cache = total - total / 4 - total / 4 - total / 8 - total / 8;
         Self {
             dirty: Budget::new(total / 4),
             sealed: Budget::new(total / 4),
             fetched: Budget::new(total / 8),
+            compacted: Budget::new(total / 8),
             cache,
         }
     }
@@ -48,6 +51,11 @@ impl Budget {
     fn new(bytes: u64) -> Self {
         let permits = usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self { bytes, free: Arc::new(Semaphore::new(permits)), returned: AtomicU64::new(0) }
+    }
+
+    /// Whether less than a quarter is held.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.held() < self.bytes / 4
     }
 
     /// Bytes held now.
@@ -115,8 +123,9 @@ mod tests {
     fn the_shares_are_all_there_is() {
         for total in [0, 96 << 20, 512 << 20, 3 << 30] {
             let memory = Memory::new(ByteCount::new(total));
-            let shares = memory.dirty.bytes + memory.sealed.bytes + memory.fetched.bytes + memory.cache;
-            assert_eq!(shares, total.max(MEMORY_MIN.get()));
+            let held = [&memory.dirty, &memory.sealed, &memory.fetched, &memory.compacted];
+            let shares: u64 = held.iter().map(|budget| budget.bytes).sum();
+            assert_eq!(shares + memory.cache, total.max(MEMORY_MIN.get()));
             // The widest code needs 2.4 times an extent for its shards.
             assert!(memory.sealed.bytes > 10 << 20 && memory.fetched.bytes > 8 << 20);
         }

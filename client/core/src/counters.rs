@@ -11,6 +11,8 @@ pub struct Counts {
     pub damaged: u64,
     /// Reads that failed: the damage was beyond repair.
     pub unreadable: u64,
+    /// Times that small or mostly dead extents were replaced by one.
+    pub compactions: u64,
     /// Bytes written by applications that are not committed yet.
     pub dirty_bytes: u64,
 }
@@ -20,6 +22,7 @@ pub(crate) struct Counters {
     reconstructions: AtomicU64,
     damaged: AtomicU64,
     unreadable: AtomicU64,
+    compactions: AtomicU64,
 }
 
 impl Counters {
@@ -35,11 +38,16 @@ impl Counters {
         self.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn compaction(&self) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn counts(&self, dirty_bytes: u64) -> Counts {
         Counts {
             reconstructions: self.reconstructions.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),
             unreadable: self.unreadable.load(Ordering::Relaxed),
+            compactions: self.compactions.load(Ordering::Relaxed),
             dirty_bytes,
         }
     }

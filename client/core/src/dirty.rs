@@ -125,6 +125,14 @@ impl DirtyRuns {
         len
     }
 
+    /// Whether any byte of the range is held.
+    pub(crate) fn covers_some_of(&self, range: &Range<u64>) -> bool {
+        let runs =
+            self.runs.range(..range.end).next_back().map(|(start, run)| *start..start + run.len() as u64);
+        let mut held = runs.into_iter().chain(self.flight.iter().map(|piece| piece.offset..piece.end()));
+        held.any(|held| overlap(&held, range).is_some())
+    }
+
     /// Copies what is held of the range into `out`, the newest on top. Returns what is not held.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Ranges {
         let range = offset..offset + out.len() as u64;

@@ -45,6 +45,13 @@ impl Kept {
             self.bytes += len;
         }
     }
+
+    fn remove(&mut self, extent: ExtentId) {
+        if let Some(bytes) = self.young.remove(&extent) {
+            self.bytes -= bytes.len() as u64;
+        }
+        self.old.remove(&extent);
+    }
 }
 
 /// One who waits for an extent, answered or given up. The last one to leave takes the cell away.
@@ -95,6 +102,12 @@ impl ExtentCache {
         fetched
     }
 
+    /// Lets go of extents that no file refers to any more.
+    pub(crate) fn forget(&self, extents: &[ExtentId]) {
+        let mut kept = self.lock();
+        extents.iter().for_each(|extent| kept.remove(*extent));
+    }
+
     /// Whether it is in memory, or being fetched.
     pub(crate) fn is_coming(&self, extent: ExtentId) -> bool {
         self.get(extent).is_some() || self.fetching().contains_key(&extent)
@@ -133,6 +146,21 @@ mod tests {
         }
         assert!(cache.get(id(20)).is_none());
         assert!(cache.fetching().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_makes_room() {
+        let cache = ExtentCache::new(100);
+        for seq in 0..20 {
+            let fetched: Result<_, ()> =
+                cache.get_or_fetch(id(seq), async { Ok(Bytes::from(vec![0; 10])) }).await;
+            assert!(fetched.is_ok());
+            if seq >= 4 {
+                cache.forget(&[id(seq)]);
+            }
+        }
+        assert!((0..4).all(|seq| cache.get(id(seq)).is_some()));
+        assert_eq!(cache.lock().bytes, 40);
     }
 
     #[tokio::test]

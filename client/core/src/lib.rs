@@ -13,6 +13,7 @@ mod backend;
 mod background;
 mod budget;
 mod cluster;
+mod compaction;
 mod config;
 mod counters;
 mod dirty;

@@ -4,15 +4,17 @@
 //! A page that was asked for before such a change is not believed: the map may have moved on.
 
 use core::ops::Range;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use weft_types::FileOffset;
+use weft_types::{ExtentId, FileOffset};
 use weft_wire::meta::MapEntry;
 
 use crate::ranges::Ranges;
 
 /// Of a file with more entries in memory only those near the last ones are kept, and others are paged in again.
 const ENTRIES_MAX: usize = 1 << 16;
+/// Changes that a page may be older than; with more, it is asked for again.
+const CHANGES_MAX: usize = 256;
 /// How far in front of an entry others are near: a read that is being prepared needs its whole range.
 const NEAR: u64 = 16 << 20;
 
@@ -35,6 +37,17 @@ pub(crate) struct ExtentMap {
     entries: BTreeMap<u64, MapEntry>,
     known: Ranges,
     version: u64,
+    /// What the last changes changed: a page that was asked for before is still right elsewhere.
+    changes: VecDeque<Range<u64>>,
+}
+
+/// What an entry did to the map when it was placed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    /// Extents that were in one entry as a whole, which is gone.
+    pub(crate) gone: Vec<ExtentId>,
+    /// Offsets beside it where most of an extent is dead now, or where it is not known what there is.
+    pub(crate) stumps: Vec<u64>,
 }
 
 impl ExtentMap {
@@ -94,7 +107,9 @@ impl ExtentMap {
         if !ordered || !sound || until <= asked.start {
             return false;
         }
-        if version != self.version() {
+        // The first entry may begin before what was asked for.
+        let from = entries.first().map_or(asked.start, |entry| entry.offset.get().min(asked.start));
+        if self.has_changed_since(version, &(from..until)) {
             return true;
         }
         self.make_room(asked.start..until);
@@ -109,25 +124,63 @@ impl ExtentMap {
     }
 
     /// A commit was answered: the entry replaces whatever was there.
-    pub(crate) fn place(&mut self, entry: MapEntry) {
-        self.version += 1;
+    pub(crate) fn place(&mut self, entry: MapEntry) -> Replaced {
         let range = entry.offset.get()..end_of(&entry);
+        self.note_change(range.clone());
         self.make_room(range.clone());
+        let gone = self.whole_extents(&range);
         self.remove(range.clone());
-        self.known.insert(range);
+        self.known.insert(range.clone());
         self.entries.insert(entry.offset.get(), entry);
+        let beside = [range.start.checked_sub(1), Some(range.end)];
+        let stumps = beside.into_iter().flatten().filter(|at| self.may_be_stump(*at)).collect();
+        Replaced { gone, stumps }
+    }
+
+    /// The extents that are in one entry as a whole, which lies within the range.
+    fn whole_extents(&self, range: &Range<u64>) -> Vec<ExtentId> {
+        let within = self.entries.range(range.clone()).map(|(_, entry)| entry);
+        let whole = within.filter(|entry| {
+            end_of(entry) <= range.end && u64::from(entry.len) == entry.geometry.plaintext_bytes().get()
+        });
+        whole.map(|entry| entry.extent).collect()
+    }
+
+    /// Whether most of the extent behind a byte is dead, or it is not known what is behind it.
+    pub(crate) fn may_be_stump(&self, at: u64) -> bool {
+        if self.known.first_gap(&(at..at.saturating_add(1))).is_some() {
+            return true;
+        }
+        let before = self.entries.range(..=at).next_back().map(|(_, entry)| entry);
+        before.is_some_and(|entry| {
+            end_of(entry) > at && u64::from(entry.len) * 2 < entry.geometry.plaintext_bytes().get()
+        })
+    }
+
+    fn note_change(&mut self, range: Range<u64>) {
+        self.version += 1;
+        if self.changes.len() >= CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(range);
+    }
+
+    fn has_changed_since(&self, version: MapVersion, range: &Range<u64>) -> bool {
+        let since = usize::try_from(self.version - version.0).unwrap_or(usize::MAX);
+        let overlaps = |changed: &Range<u64>| changed.start < range.end && range.start < changed.end;
+        since > self.changes.len() || self.changes.iter().rev().take(since).any(overlaps)
     }
 
     /// A change of the length was answered: nothing stands behind what is at or beyond `size`.
     pub(crate) fn truncate(&mut self, size: u64) {
-        self.version += 1;
+        self.note_change(size..u64::MAX);
         self.remove(size..u64::MAX);
         self.known.insert(size..u64::MAX);
     }
 
     /// Forgets a range: it is asked for anew.
     pub(crate) fn forget(&mut self, range: Range<u64>) {
-        self.version += 1;
+        self.note_change(range.clone());
         self.remove(range.clone());
         self.known.remove(range);
     }
@@ -163,7 +216,7 @@ pub(crate) fn end_of(entry: &MapEntry) -> u64 {
 }
 
 /// The part of an entry that covers `range`, which lies within it.
-fn cut(entry: &MapEntry, range: &Range<u64>) -> Option<MapEntry> {
+pub(crate) fn cut(entry: &MapEntry, range: &Range<u64>) -> Option<MapEntry> {
     let skipped = u32::try_from(range.start.checked_sub(entry.offset.get())?).ok()?;
     let len = u32::try_from(range.end.checked_sub(range.start)?).ok().filter(|len| *len > 0)?;
     let extent_offset = entry.extent_offset.checked_add(skipped)?;

@@ -16,6 +16,7 @@ use weft_types::{ByteCount, FilesystemId, SessionId};
 use crate::backend::Backend;
 use crate::budget::Memory;
 use crate::cluster::Cluster;
+use crate::compaction::Windows;
 use crate::counters::Counters;
 use crate::extents::ExtentCache;
 use crate::fetch::{Codecs, Fetcher};
@@ -75,6 +76,7 @@ pub struct Core {
     /// The number of the next extent.
     pub(crate) next_extent: AtomicU64,
     pub(crate) room: Room,
+    pub(crate) windows: Mutex<Windows>,
     /// Drives had no room for what is dirty.
     pub(crate) full: AtomicBool,
     lost: Mutex<Option<Unwritten>>,
@@ -121,6 +123,7 @@ impl Core {
             labels,
             next_extent: AtomicU64::new(1),
             room: Room::new(protection),
+            windows: Mutex::new(Windows::new()),
             full: AtomicBool::new(false),
             lost: Mutex::default(),
             _thread: thread,

@@ -38,6 +38,11 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         self.old.remove(key);
     }
 
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.young.iter().chain(&self.old)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();

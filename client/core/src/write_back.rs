@@ -206,7 +206,7 @@ impl Core {
     }
 
     /// Unlinked, and nobody can reach it any more: its bytes need not be written.
-    fn is_abandoned(&self, file: &Pinned) -> bool {
+    pub(crate) fn is_abandoned(&self, file: &Pinned) -> bool {
         // The lock is let go first: whoever holds the references may look at files.
         let handles = file.lock().handles;
         handles == 0 && self.references.is_abandoned(file.inode)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use weft_types::{ByteCount, Inode};
 use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
 
@@ -107,6 +108,9 @@ impl Core {
                     state.since = None;
                 }
                 state.map.truncate(size);
+                if let Some(last) = size.checked_sub(1).filter(|last| state.map.may_be_stump(*last)) {
+                    self.windows().suspect(inode, last, 0, Instant::now());
+                }
                 self.memory.dirty.give_back(gone);
             }
         }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use weft_types::Inode;
 use weft_wire::meta::{MapEntry, MetaOp, MetaReply, ReadMap};
 
 use crate::dirty::index;
 use crate::fetch::{FetchError, Source};
 use crate::file::{File, Pinned};
-use crate::map::Segment;
+use crate::map::{Segment, end_of};
 use crate::readahead::Advice;
 use crate::{Core, FsError, HandleId};
 
@@ -146,7 +147,29 @@ impl Core {
         }
     }
 
-    async fn page_in(self: &Arc<Self>, file: &Pinned, range: Range<u64>) -> Result<(), FsError> {
+    /// The bytes of runs that follow each other without a gap from `start` on.
+    pub(crate) async fn read_runs(
+        self: &Arc<Self>,
+        file: &Pinned,
+        start: u64,
+        runs: &[MapEntry],
+    ) -> Result<Bytes, FsError> {
+        let parts = {
+            let state = file.lock();
+            let part = |run: &MapEntry| {
+                let source = Source { entry: run.clone(), key: state.key_of(run.key)? };
+                Some(Part { file: run.offset.get()..end_of(run), source })
+            };
+            runs.iter().map(part).collect::<Option<Vec<_>>>().ok_or(FsError::Protocol)?
+        };
+        let end = parts.last().map_or(start, |part| part.file.end);
+        let prepared = Prepared { start, out: vec![0; index(&(start..end), start).len()], parts };
+        let read = self.fetch_parts(prepared, Advice::Whole { ahead: 0 }).await;
+        read.map_err(|_| FsError::Unreadable)
+    }
+
+    /// Asks for the map of a file from the beginning of a range on.
+    pub(crate) async fn page_in(self: &Arc<Self>, file: &Pinned, range: Range<u64>) -> Result<(), FsError> {
         let version = file.lock().map.version();
         let asked = range.start..range.end.max(range.start.saturating_add(MAP_AHEAD));
         let op = ReadMap { inode: file.inode, from: asked.start, until: asked.end, limit: PAGE };
@@ -156,6 +179,9 @@ impl Core {
         let mut state = file.lock();
         for grant in &page.keys {
             state.learn_key(grant);
+        }
+        if !self.session.is_read_only() {
+            self.windows().look_at(file.inode, &page.entries, Instant::now());
         }
         let answers = state.map.page(version, asked, page.entries, page.end);
         if answers { Ok(()) } else { Err(FsError::Protocol) }

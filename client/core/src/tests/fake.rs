@@ -11,8 +11,8 @@ use minicbor::bytes::ByteVec;
 use tokio::time::sleep;
 use weft_layout::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup};
 use weft_types::{
-    ByteCount, ClusterId, Digest, DriveId, Epoch, GroupId, Incarnation, MapVersion, NodeId, SessionId,
-    StoreVersion, Timestamp,
+    ByteCount, ClusterId, Digest, DriveId, Epoch, GroupId, Incarnation, Inode, MapVersion, NodeId, SessionId,
+    SlotId, SlotSeq, StoreVersion, Timestamp,
 };
 use weft_wire::NoRefusal;
 use weft_wire::compute::{
@@ -21,7 +21,7 @@ use weft_wire::compute::{
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardKey, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant, SignedGrant};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::{Caller, MapEntry, MetaError, MetaOp, MetaReply, ReadMap};
 
 use super::drives::{Drive, Fault};
 use super::metadata::{FILESYSTEM, Owner};
@@ -179,6 +179,22 @@ impl Fake {
         }
     }
 
+    /// The map of a file, as the owner has it.
+    pub(super) fn runs(&self, inode: Inode) -> Vec<MapEntry> {
+        let mut state = self.state();
+        let (mut runs, mut from) = (Vec::<MapEntry>::new(), 0);
+        loop {
+            let op = MetaOp::ReadMap(ReadMap { inode, from, until: u64::MAX, limit: 4096 });
+            let session = SessionId::from_bytes([state.sessions; 16]);
+            let (slot, seq) = (SlotId::new(0), SlotSeq::new(0));
+            let call = Meta { filesystem: FILESYSTEM, session, slot, seq, caller: Caller::default(), op };
+            let Ok(MetaReply::Map(page)) = state.owner.run(&call) else { panic!("a page of a map") };
+            runs.extend(page.entries);
+            let Some(last) = runs.last().filter(|_| !page.end) else { return runs };
+            from = last.offset.get() + u64::from(last.len);
+        }
+    }
+
     pub(super) fn gets(&self) -> u64 {
         self.state().drives.values().map(|drive| drive.gets).sum()
     }
@@ -325,6 +341,7 @@ impl Backend for Fake {
             map: state.map.version,
             capacity: zero,
             used: zero,
+            free: zero,
             store: StoreVersion::default(),
         }))
     }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use weft_wire::meta::{Caller, Commit, MetaError, MetaOp, MetaReply};
 
 use crate::file::Pinned;
+use crate::map::Replaced;
 use crate::put::Stored;
 use crate::{Core, FsError};
 
@@ -86,14 +87,26 @@ impl Core {
         drop(change);
         let mut state = file.lock();
         state.follow(&attributes, false);
-        for stored in batch {
-            state.map.place(stored.entry());
-        }
+        let replaced: Vec<_> = batch.iter().map(|stored| state.map.place(stored.entry())).collect();
         let arrived = state.dirty.arrive(batch.iter().map(|stored| stored.offset.get()));
         self.room.count(&mut state);
         drop(state);
         self.room.committed(batch.iter().map(|stored| self.room.cost(stored.len(), 1)).sum());
         self.memory.dirty.give_back(arrived);
+        self.note_replaced(file, batch, &replaced);
         Ok(())
+    }
+
+    /// What a commit left behind: dead extents, and windows that may be worth a compaction.
+    fn note_replaced(&self, file: &Pinned, batch: &[Stored], replaced: &[Replaced]) {
+        let now = Instant::now();
+        let mut windows = self.windows();
+        for (stored, replaced) in batch.iter().zip(replaced) {
+            windows.committed(file.inode, stored.offset.get(), stored.len(), now);
+            for stump in &replaced.stumps {
+                windows.suspect(file.inode, *stump, 0, now);
+            }
+            self.extents.forget(&replaced.gone);
+        }
     }
 }
