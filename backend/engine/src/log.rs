@@ -1,18 +1,17 @@
 //! The log of a metadata shard: batches of row changes, each durable before the next.
 
-mod file;
 mod memory;
-mod open;
 pub(crate) mod record;
-mod segment;
 
-use std::path::PathBuf;
-use std::{fmt, io};
+use std::fmt;
 
 use weft_keys::EpochSalt;
-use weft_types::{Epoch, KeyVersion, MetadataShard, Position};
+use weft_types::{Epoch, KeyVersion, Position};
+use weft_wire::log::LogKey;
 
-pub use file::{FileLog, FileLogOptions};
+use crate::Index;
+use crate::checkpoint::{CheckpointError, LoadError};
+
 pub use memory::MemoryLog;
 pub use record::BATCH_BYTES_MAX;
 
@@ -63,58 +62,80 @@ pub enum Room {
     Ample,
 }
 
-/// A durable sequence of batches with one writer at a time.
+/// A durable sequence of batches with one writer: the ownership that opened it.
 ///
-/// Sequences start at 1 and have no gap, over all ownerships. A log belongs to one metadata shard of one
-/// filesystem; what is another's is refused when it is opened.
-pub trait Log: Send {
+/// Sequences start at 1 and have no gap, over all ownerships. All methods may be called at the same time; appends are
+/// taken one after the other. Any future may be dropped at any time. Nothing here spawns tasks or threads; time is
+/// tokio's.
+pub trait ShardLog: Send + Sync {
     /// Whose log it is.
-    fn shard(&self) -> MetadataShard;
+    fn key(&self) -> LogKey;
+
+    /// The ownership that appends.
+    fn epoch(&self) -> Epoch;
 
     /// The position of the last durable batch; [`Position::default`] when there never was one.
     fn end(&self) -> Position;
 
-    /// The position after which [`read`](Self::read) can begin: everything up to it was trimmed.
+    /// The position after which [`read`](Self::read) can begin: a checkpoint has what is up to it. The default
+    /// position while there is none.
     fn start(&self) -> Position;
 
-    /// The epoch that may append.
-    fn epoch(&self) -> Epoch;
-
-    /// Begins the ownership `epoch`, durably: earlier ones append nothing any more. Sealing again with the epoch
-    /// that holds already is allowed. Returns the end of the log, which stays as it is.
-    ///
-    /// # Errors
-    /// [`SealError`]; the log is as it was unless the device failed.
-    fn seal(&mut self, epoch: Epoch) -> Result<Position, SealError>;
-
-    /// Makes room for `bytes` of records, which appends may then count on.
-    ///
-    /// # Errors
-    /// An error of the device other than being full.
-    fn room(&mut self, bytes: usize) -> io::Result<Room>;
+    /// How much room there is. Asks the drives again when there was little.
+    fn room(&self) -> impl Future<Output = Room> + Send;
 
     /// Appends a batch at the end: its epoch is [`epoch`](Self::epoch) and its sequence the next. Durable when it
     /// returns. Appending the last batch again, with the same bytes, succeeds and changes nothing.
     ///
-    /// `from` is how far the batch may use up the room: [`Room::Ample`] leaves the reserve alone.
+    /// After any error but [`AppendError::TooLarge`] and [`AppendError::OutOfOrder`], and after its future was
+    /// dropped, the batch may be durable, or become so: append the same batch again, or give the ownership up. Other
+    /// bytes at its position are refused.
     ///
     /// # Errors
-    /// [`AppendError`]. After [`AppendError::Device`] the batch may be durable or not, and every further append
-    /// fails: open the log again to learn which.
-    fn append(&mut self, batch: &Batch, from: Room) -> Result<Position, AppendError>;
+    /// [`AppendError`]
+    fn append(&self, batch: &Batch) -> impl Future<Output = Result<Position, AppendError>> + Send;
 
     /// The batches after a position, in order: about `bytes` of them, at least one unless there is none.
     ///
     /// # Errors
     /// [`ReadError`]
-    fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError>;
+    fn read(
+        &self,
+        after: Position,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Vec<Batch>, ReadError>> + Send;
 
-    /// Lets go of batches up to a position; the log may keep more than it has to. What was trimmed cannot be
-    /// replayed: the caller holds its effects elsewhere, durably.
+    /// Whether enough was appended that a checkpoint is worth its price.
+    fn checkpoint_due(&self) -> bool;
+
+    /// Writes a checkpoint of what the index holds, publishes it, and lets go of what it replaces. Goes on while
+    /// batches are appended and applied: it has the rows as they were at one position. Takes as long as copying the
+    /// index.
     ///
     /// # Errors
-    /// [`TrimError`]; less than asked was trimmed.
-    fn trim(&mut self, up_to: Position) -> Result<(), TrimError>;
+    /// [`CheckpointError`]; what was published before stays.
+    fn checkpoint(&self, index: &Index) -> impl Future<Output = Result<(), CheckpointError>> + Send;
+
+    /// Fills an empty index with the rows of the published checkpoint, durably, and brings it to its position. Does
+    /// nothing when none is published. After an error the index is of no use.
+    ///
+    /// # Errors
+    /// [`LoadError`]
+    fn load_checkpoint(&self, into: &Index) -> impl Future<Output = Result<(), LoadError>> + Send;
+
+    /// One round of upkeep: brings what lies on too few drives to enough of them, and lets go of what is not needed.
+    /// Call it every few seconds and after the map changed; it does nothing when there is nothing to do. What it could
+    /// not do, the next round tries again.
+    ///
+    /// # Errors
+    /// [`MaintainError`]
+    fn maintain(&self) -> impl Future<Output = Result<(), MaintainError>> + Send;
+
+    /// Lets go of the whole log and its checkpoints, wherever they are: the shard is no more. Nothing is appended after.
+    ///
+    /// # Errors
+    /// [`MaintainError`]: something may be left; call it again.
+    fn erase(&self) -> impl Future<Output = Result<(), MaintainError>> + Send;
 }
 
 /// An ownership that has ended wanted to write.
@@ -125,82 +146,6 @@ pub struct Deposed {
     pub epoch: Epoch,
     /// The ownership that holds.
     pub by: Epoch,
-}
-
-/// Why a log cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenLogError {
-    /// Another process has it open.
-    #[error("{} is in use by another process", path.display())]
-    InUse {
-        /// The log's directory.
-        path: PathBuf,
-    },
-    /// It belongs to another metadata shard.
-    #[error("{} is the log of shard {found}, not of shard {expected}", path.display())]
-    OtherShard {
-        /// The segment that says so.
-        path: PathBuf,
-        /// The shard it belongs to.
-        found: MetadataShard,
-        /// The shard it was opened for.
-        expected: MetadataShard,
-    },
-    /// It was written by a newer version of the software.
-    #[error("{} has format {found}, and this version reads format {known}: upgrade first", path.display())]
-    NewerFormat {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: u16,
-        /// The newest format that is known.
-        known: u16,
-    },
-    /// Bytes that were durable once are not what was written.
-    #[error("{} is damaged at byte {offset}: {reason}; restore the file, or the whole directory, from a copy", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where the damage begins.
-        offset: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A segment between others is gone.
-    #[error("{} is missing from the log; restore it from a copy", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// There is no room for the log's first files.
-    #[error("no space left for the log at {}", path.display())]
-    NoSpace {
-        /// The log's directory.
-        path: PathBuf,
-    },
-    /// The device failed.
-    #[error("the log at {} cannot be opened", path.display())]
-    Device {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// Why an ownership did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum SealError {
-    /// A later one began before.
-    #[error(transparent)]
-    Deposed(#[from] Deposed),
-    /// There is no room to record it.
-    #[error("no space left in the log")]
-    NoSpace,
-    /// The device failed, now or before.
-    #[error("the log's device failed")]
-    Device(#[source] io::Error),
 }
 
 /// Why a batch was not appended.
@@ -220,7 +165,7 @@ pub enum AppendError {
     /// The last position was offered again with other bytes: two batches claim it.
     #[error("another batch stands at {0}")]
     Conflict(Position),
-    /// The batch is over [`BATCH_BYTES_MAX`], or over what a segment holds.
+    /// The batch is over [`BATCH_BYTES_MAX`], or a key is over its bound.
     #[error("a batch of {bytes} bytes is over the bound of {max}")]
     TooLarge {
         /// Bytes of its record.
@@ -228,7 +173,8 @@ pub enum AppendError {
         /// The bound.
         max: usize,
     },
-    /// There is no room, within what the batch may use. Nothing was written.
+    /// The drives have no room. Whether the batch is durable is unknown: append the same again, or give the ownership
+    /// up.
     #[error("no space left in the log")]
     NoSpace,
     /// Too few drives answer, or management does not. Whether the batch is durable is unknown: append the same again,
@@ -238,9 +184,6 @@ pub enum AppendError {
         /// What is missing.
         reason: String,
     },
-    /// The device failed, now or before. Whether the batch is durable is unknown.
-    #[error("the log's device failed")]
-    Device(#[source] io::Error),
 }
 
 /// Why batches cannot be read.
@@ -273,30 +216,23 @@ pub enum ReadError {
         /// What the last drive said.
         reason: String,
     },
-    /// Bytes that were whole when the log was opened are not any more.
-    #[error("{} is damaged at byte {offset}: {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where the damage begins.
-        offset: u64,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The device failed.
-    #[error("the log's device failed")]
-    Device(#[source] io::Error),
 }
 
-/// Why a log was not trimmed.
+/// Why upkeep was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum TrimError {
-    /// The position is beyond the end.
-    #[error("batch {0} is not in the log yet")]
-    NoSuchPosition(Position),
-    /// The device failed.
-    #[error("the log's device failed")]
-    Device(#[source] io::Error),
+pub enum MaintainError {
+    /// The ownership has ended.
+    #[error(transparent)]
+    Deposed(#[from] Deposed),
+    /// Records could not be read in order to be copied.
+    #[error("records of the log cannot be copied")]
+    Read(#[source] ReadError),
+    /// Drives or management do not answer; try again later.
+    #[error("upkeep of the log waits: {reason}")]
+    Unavailable {
+        /// What is missing.
+        reason: String,
+    },
 }
 
 /// The position of the batch after `end` under `epoch`.

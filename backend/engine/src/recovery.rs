@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weft_types::{FilesystemId, Position};
-use weft_wire::log::LogKey;
+use weft_types::Position;
 
-use crate::{Index, IndexError, Log, OpenIndexError, ReadError};
+use crate::checkpoint::LoadError;
+use crate::{Index, IndexError, OpenIndexError, ReadError, ShardLog, directory};
 
 /// Bytes of batches that are applied at once.
 const REPLAY_BYTES: usize = 4 << 20;
@@ -18,27 +18,14 @@ pub struct Recovered {
     pub index: Index,
     /// Batches that it lacked.
     pub replayed: u64,
-    /// Why the file that was there was set aside, and the index made anew from the whole log.
+    /// Why the file that was there was set aside, and the index made anew.
     pub set_aside: Option<String>,
 }
 
 /// Why an index cannot be brought to the end of its log.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// The index lacks what the log has let go: the file was lost or damaged, or an older copy was put in its place.
-    #[error(
-        "the index {} is needed and not usable ({reason}): the log begins after batch {start}; restore the file from a copy",
-        path.display()
-    )]
-    Lost {
-        /// The index.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-        /// Where the log begins.
-        start: Position,
-    },
-    /// A newer version of the software wrote it, or it cannot be opened.
+pub enum RecoverIndexError {
+    /// It cannot be opened, for a reason that making it anew would not mend.
     #[error(transparent)]
     Open(OpenIndexError),
     /// The index failed while batches were applied.
@@ -46,11 +33,14 @@ pub enum RecoverError {
     Index(#[from] IndexError),
     /// The log could not be read.
     #[error("the log cannot be read")]
-    Log(#[source] ReadError),
-    /// The file could not be set aside.
-    #[error("{} cannot be renamed", path.display())]
-    SetAside {
-        /// The index.
+    Log(#[from] ReadError),
+    /// The checkpoint could not be loaded.
+    #[error("the checkpoint cannot be loaded")]
+    Checkpoint(#[from] LoadError),
+    /// A file could not be renamed or removed.
+    #[error("{} cannot be renamed or removed", path.display())]
+    File {
+        /// The file.
         path: PathBuf,
         /// What the system said.
         #[source]
@@ -58,56 +48,93 @@ pub enum RecoverError {
     },
 }
 
-/// Opens the index at `path` and replays what it lacks. All of it is durable on return.
+/// Opens the index at `path`, or makes it, and brings it to the end of the log. All of it is durable on return.
 ///
-/// An index that is damaged, another shard's, or beyond the log's end is renamed to `<path>.damaged` and made anew,
-/// which needs the log from its beginning: whoever trims the log makes the index durable first, and from then on the
-/// index file is as precious as the log.
+/// The index is a cache. One that is damaged, of another format, another shard's, beyond the end that is recorded for
+/// its epoch, or from before the log's start is renamed to `<path>.damaged` and made anew from the checkpoint and the
+/// log. Blocks for as long as writing the index takes, besides waiting for the log.
 ///
 /// # Errors
-/// [`RecoverError`]
-pub fn recover(log: &impl Log, path: &Path) -> Result<Recovered, RecoverError> {
-    let reason =
-        match Index::open(path, LogKey { filesystem: FilesystemId::from_bytes([0; 16]), shard: log.shard() })
-        {
-            Ok(index) => match log.read(index.applied(), 0) {
-                Ok(_) => return replay(log, index, None),
-                Err(ReadError::NoSuchPosition(applied)) => {
-                    format!("it is at batch {applied}, which the log does not have")
-                }
-                Err(ReadError::Trimmed { after, start }) => {
-                    let reason = format!("it ends at batch {after}");
-                    return Err(RecoverError::Lost { path: path.to_path_buf(), reason, start });
-                }
-                Err(error) => return Err(RecoverError::Log(error)),
-            },
-            Err(error @ OpenIndexError::OtherShard { .. }) => error.to_string(),
-            Err(OpenIndexError::Index(IndexError::Damaged { reason, .. })) => reason,
-            Err(error) => return Err(RecoverError::Open(error)),
-        };
-    let start = log.start();
-    if start.seq > 0 {
-        return Err(RecoverError::Lost { path: path.to_path_buf(), reason, start });
+/// [`RecoverIndexError`]; what was usable is still where it was.
+pub async fn recover_index<L: ShardLog>(log: &L, path: &Path) -> Result<Recovered, RecoverIndexError> {
+    let existed = path.exists();
+    let reason = match Index::open(path, log.key()) {
+        Ok(index) => match usable(log, &index).await? {
+            None => return replay(log, index, None).await,
+            Some(reason) => reason,
+        },
+        Err(error @ (OpenIndexError::OtherShard { .. } | OpenIndexError::OtherFormat { .. })) => {
+            error.to_string()
+        }
+        Err(OpenIndexError::Index(IndexError::Damaged { reason, .. })) => reason,
+        Err(error) => return Err(RecoverIndexError::Open(error)),
+    };
+    if existed {
+        tracing::warn!(index = %path.display(), reason, "the index is set aside and made anew");
     }
-    tracing::warn!(index = %path.display(), reason, "the index is set aside and made anew from the log");
-    fs::rename(path, set_aside_path(path))
-        .map_err(|source| RecoverError::SetAside { path: path.to_path_buf(), source })?;
-    let index =
-        Index::open(path, LogKey { filesystem: FilesystemId::from_bytes([0; 16]), shard: log.shard() })
-            .map_err(RecoverError::Open)?;
-    replay(log, index, Some(reason))
+    let index = made_anew(log, path).await?;
+    replay(log, index, existed.then_some(reason)).await
 }
 
-fn set_aside_path(path: &Path) -> PathBuf {
+/// `None`, or why the index is of no use.
+async fn usable<L: ShardLog>(log: &L, index: &Index) -> Result<Option<String>, RecoverIndexError> {
+    let applied = index.applied();
+    match log.read(applied, 0).await {
+        Ok(_) => Ok(None),
+        Err(ReadError::NoSuchPosition(_)) => {
+            Ok(Some(format!("it is at batch {applied}, which does not count")))
+        }
+        Err(ReadError::Trimmed { start, .. }) => {
+            Ok(Some(format!("it ends at batch {applied}, and the log begins after {start}")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Fills a new index beside the old one from the checkpoint, and puts it into its place.
+async fn made_anew<L: ShardLog>(log: &L, path: &Path) -> Result<Index, RecoverIndexError> {
+    let loading = with_suffix(path, ".loading");
+    match fs::remove_file(&loading) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(RecoverIndexError::File { path: loading, source: error });
+        }
+        _ => {}
+    }
+    let index = Index::open(&loading, log.key()).map_err(RecoverIndexError::Open)?;
+    log.load_checkpoint(&index).await?;
+    // Until here nothing that could be used was touched.
+    drop(index);
+    if path.exists() {
+        rename(path, &with_suffix(path, ".damaged"))?;
+    }
+    rename(&loading, path)?;
+    Index::open(path, log.key()).map_err(RecoverIndexError::Open)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), RecoverIndexError> {
+    let file = |source| RecoverIndexError::File { path: from.to_path_buf(), source };
+    fs::rename(from, to).map_err(file)?;
+    match to.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => directory::sync(dir).map_err(file),
+        _ => Ok(()),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
+    name.push(suffix);
     name.into()
 }
 
-fn replay(log: &impl Log, index: Index, set_aside: Option<String>) -> Result<Recovered, RecoverError> {
+async fn replay<L: ShardLog>(
+    log: &L,
+    index: Index,
+    set_aside: Option<String>,
+) -> Result<Recovered, RecoverIndexError> {
     let mut replayed = 0;
-    loop {
-        let batches = log.read(index.applied(), REPLAY_BYTES).map_err(RecoverError::Log)?;
+    let end: Position = log.end();
+    while index.applied().seq < end.seq {
+        let batches = log.read(index.applied(), REPLAY_BYTES).await?;
         if batches.is_empty() {
             break;
         }
@@ -118,81 +145,4 @@ fn replay(log: &impl Log, index: Index, set_aside: Option<String>) -> Result<Rec
         index.apply(&[], true)?;
     }
     Ok(Recovered { index, replayed, set_aside })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conformance::batch;
-    use crate::{MemoryLog, Room};
-    use weft_types::{Epoch, MetadataShard};
-
-    fn log_of(epoch: u64, batches: u64) -> MemoryLog {
-        let mut log = MemoryLog::new(MetadataShard::new(0));
-        log.seal(Epoch::new(epoch)).expect("seals");
-        for seq in 1..=batches {
-            log.append(&batch(epoch, seq), Room::Ample).expect("appends");
-        }
-        log
-    }
-
-    #[test]
-    fn an_index_behind_the_log_catches_up_and_one_at_its_end_has_nothing_to_do() {
-        let dir = tempfile::tempdir().expect("directory");
-        let path = dir.path().join("index");
-        let mut log = log_of(1, 3);
-        assert_eq!(recover(&log, &path).expect("recovers").replayed, 3);
-        log.append(&batch(1, 4), Room::Ample).expect("appends");
-        assert_eq!(recover(&log, &path).expect("recovers").replayed, 1);
-        let recovered = recover(&log, &path).expect("recovers");
-        assert_eq!((recovered.replayed, recovered.set_aside), (0, None));
-    }
-
-    #[test]
-    fn an_index_ahead_of_the_log_or_of_another_history_is_made_anew() {
-        let dir = tempfile::tempdir().expect("directory");
-        let path = dir.path().join("index");
-        recover(&log_of(1, 3), &path).expect("recovers");
-        for other in [log_of(1, 2), log_of(2, 3)] {
-            let recovered = recover(&other, &path).expect("recovers");
-            assert!(recovered.set_aside.is_some());
-            assert_eq!(recovered.index.applied(), other.end());
-            assert!(set_aside_path(&path).exists());
-        }
-    }
-
-    #[test]
-    fn a_damaged_index_is_made_anew_and_set_aside() {
-        let dir = tempfile::tempdir().expect("directory");
-        let path = dir.path().join("index");
-        let log = log_of(1, 3);
-        for damage in [&b"this is no index"[..], &[]] {
-            fs::write(&path, damage).expect("writes");
-            let recovered = recover(&log, &path).expect("recovers");
-            assert_eq!(recovered.replayed, 3);
-        }
-        let mut bytes = fs::read(&path).expect("reads");
-        bytes[..512].fill(0xee);
-        fs::write(&path, &bytes).expect("writes");
-        let recovered = recover(&log, &path).expect("recovers");
-        assert!(recovered.set_aside.is_some());
-        assert_eq!(recovered.index.scan(&[], None, 9).expect("scans").len(), 3);
-    }
-
-    #[test]
-    fn an_index_that_lacks_what_was_trimmed_is_named_and_left_where_it_is() {
-        let dir = tempfile::tempdir().expect("directory");
-        let path = dir.path().join("index");
-        let mut log = log_of(1, 3);
-        drop(recover(&log, &path).expect("recovers"));
-        log.trim(log.end()).expect("trims");
-        assert_eq!(recover(&log, &path).expect("needs nothing").replayed, 0);
-        fs::write(&path, b"this is no index").expect("writes");
-        let error = recover(&log, &path).expect_err("damaged");
-        assert!(matches!(&error, RecoverError::Lost { .. }), "{error}");
-        assert_eq!(fs::read(&path).expect("still there"), b"this is no index");
-        fs::remove_file(&path).expect("removes");
-        let error = recover(&log, &path).expect_err("lost").to_string();
-        assert!(error.contains("index") && error.contains("restore the file"), "{error}");
-    }
 }

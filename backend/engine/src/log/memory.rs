@@ -1,17 +1,16 @@
 //! The log in memory.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weft_types::{Epoch, MetadataShard, Position};
+use weft_types::{Epoch, Position};
 use weft_wire::log::LogKey;
 
+use crate::Index;
 use crate::checkpoint::{CheckpointError, LoadError};
 use crate::index::{Row, Salt};
-use crate::{Index, MaintainError, ShardLog};
 
 use super::{
-    AppendError, BATCH_BYTES_MAX, Batch, Deposed, Log, ReadError, Room, SealError, TrimError, check_order,
+    AppendError, BATCH_BYTES_MAX, Batch, Deposed, MaintainError, ReadError, Room, ShardLog, check_order,
 };
 
 /// A log that lives as long as one of its clones: for tests of what stands on a log. Clones share the batches, so
@@ -65,7 +64,7 @@ impl MemoryLog {
         self.with(|state| state.room = Some(room));
     }
 
-    /// From now on appends fail, or do not, as on a broken device.
+    /// From now on appends fail, or do not, as when drives do not answer.
     pub fn set_failing(&self, failing: bool) {
         self.with(|state| state.failing = failing);
     }
@@ -75,52 +74,8 @@ impl MemoryLog {
     }
 }
 
-impl Log for MemoryLog {
-    fn shard(&self) -> MetadataShard {
-        self.key.shard
-    }
-
-    fn end(&self) -> Position {
-        self.with(|state| state.end)
-    }
-
-    fn start(&self) -> Position {
-        self.with(|state| state.start)
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.with(|state| state.epoch)
-    }
-
-    fn seal(&mut self, epoch: Epoch) -> Result<Position, SealError> {
-        self.with(|state| {
-            if epoch < state.epoch {
-                return Err(Deposed { epoch, by: state.epoch }.into());
-            }
-            state.epoch = epoch;
-            Ok(state.end)
-        })
-    }
-
-    fn room(&mut self, _: usize) -> io::Result<Room> {
-        Ok(self.with(|state| state.room.unwrap_or(Room::Ample)))
-    }
-
-    fn append(&mut self, batch: &Batch, from: Room) -> Result<Position, AppendError> {
-        self.append_from(batch, from)
-    }
-
-    fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {
-        self.read_after(after, bytes)
-    }
-
-    fn trim(&mut self, up_to: Position) -> Result<(), TrimError> {
-        self.trim_to(up_to)
-    }
-}
-
 impl MemoryLog {
-    fn append_from(&self, batch: &Batch, from: Room) -> Result<Position, AppendError> {
+    fn append_now(&self, batch: &Batch) -> Result<Position, AppendError> {
         self.with(|state| {
             if batch.position == state.end && batch.position.epoch == state.epoch {
                 let same = state.batches.last() == Some(batch);
@@ -132,9 +87,10 @@ impl MemoryLog {
                 return Err(AppendError::TooLarge { bytes, max });
             }
             if state.failing {
-                return Err(AppendError::Device(io::Error::other("the device was told to fail")));
+                let reason = "it was told to fail".to_owned();
+                return Err(AppendError::Unavailable { reason });
             }
-            if state.room.is_some_and(|room| room < from) {
+            if state.room == Some(Room::None) {
                 return Err(AppendError::NoSpace);
             }
             state.batches.push(batch.clone());
@@ -163,19 +119,6 @@ impl MemoryLog {
             Ok(enough.map(|(_, batch)| batch.clone()).collect())
         })
     }
-
-    fn trim_to(&self, up_to: Position) -> Result<(), TrimError> {
-        self.with(|state| {
-            if up_to.seq > state.end.seq {
-                return Err(TrimError::NoSuchPosition(up_to));
-            }
-            if up_to.seq > state.start.seq {
-                state.batches.retain(|batch| batch.position.seq > up_to.seq);
-                state.start = up_to;
-            }
-            Ok(())
-        })
-    }
 }
 
 impl ShardLog for MemoryLog {
@@ -200,7 +143,7 @@ impl ShardLog for MemoryLog {
     }
 
     async fn append(&self, batch: &Batch) -> Result<Position, AppendError> {
-        self.append_from(batch, Room::Reserve)
+        self.append_now(batch)
     }
 
     async fn read(&self, after: Position, bytes: usize) -> Result<Vec<Batch>, ReadError> {

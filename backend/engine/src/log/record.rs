@@ -3,17 +3,16 @@
 //! | bytes | field (numbers little-endian) |
 //! |---|---|
 //! | 0..8 | magic `WEFTRECD` |
-//! | 8..10 | format, 1 |
-//! | 10..11 | kind: 0 a batch, 1 the beginning of an ownership |
-//! | 11..12 | zero |
+//! | 8..10 | format, 2 |
+//! | 10..12 | zero |
 //! | 12..14 | metadata shard |
 //! | 14..16 | zero |
 //! | 16..24 | epoch |
-//! | 24..32 | sequence; of the beginning of an ownership, that of the batch before it |
+//! | 24..32 | sequence |
 //! | 32..64 | salt of the ownership |
 //! | 64..68 | version of the metadata key |
 //! | 68..72 | rows |
-//! | 72..104 | BLAKE3 of the record before it, or zeroes |
+//! | 72..104 | BLAKE3 of the record before it, or zeroes: it is the first |
 //! | 104..108 | bytes of the body |
 //! | 108..112 | CRC32C of the body |
 //! | 112..116 | CRC32C of bytes 0..112 |
@@ -21,7 +20,7 @@
 //! | 120.. | body: for each row the lengths of key and value (4 bytes each; value + 1, or 0: deleted), key, value |
 //! | last 4 | end mark |
 //!
-//! The end marks are not zero, and what was never written is: a record without its end mark was cut off.
+//! Everything but the body is in clear: whoever reads a drive can tell where a record belongs without a key.
 
 use weft_keys::EpochSalt;
 use weft_types::{Digest, Epoch, KeyVersion, MetadataShard, Position};
@@ -31,30 +30,12 @@ use super::{Batch, RowChange};
 /// Most bytes of one batch's record: it travels as the bulk of one call.
 pub const BATCH_BYTES_MAX: usize = weft_wire::frame::BULK_BYTES_MAX as usize;
 
-pub(crate) const HEADER_BYTES: usize = 120;
-pub(crate) const MAGIC: [u8; 8] = *b"WEFTRECD";
+const HEADER_BYTES: usize = 120;
+const MAGIC: [u8; 8] = *b"WEFTRECD";
 const END_MARK: [u8; 4] = [0xa5, 0x5a, 0xc3, 0x3c];
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 const ROW_HEADER_BYTES: usize = 8;
 const KEY_BYTES_MAX: usize = 1 << 16;
-
-/// What a record tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// Row changes.
-    Batch(Batch),
-    /// An ownership began. The epoch is its own, the sequence that of the last batch before it.
-    Begin(Position),
-}
-
-impl Record {
-    pub(crate) fn position(&self) -> Position {
-        match self {
-            Self::Batch(batch) => batch.position,
-            Self::Begin(position) => *position,
-        }
-    }
-}
 
 /// Why bytes are no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +57,6 @@ pub(crate) enum RecordError {
 /// A header whose checksum holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
-    kind: u8,
     position: Position,
     salt: EpochSalt,
     key_version: KeyVersion,
@@ -104,7 +84,6 @@ impl Header {
         }
         let bytes = |at: usize| -> [u8; 32] { header[at..at + 32].try_into().expect("32 bytes") };
         Ok(Self {
-            kind: header[10],
             position: Position { epoch: Epoch::new(long(16)), seq: long(24) },
             salt: EpochSalt::from_bytes(bytes(32)),
             key_version: KeyVersion::new(word(64)),
@@ -122,7 +101,7 @@ impl Header {
 }
 
 /// Reads the record at the front of `bytes`; `bytes` may go on behind it.
-pub(crate) fn decode(bytes: &[u8], shard: MetadataShard) -> Result<(Header, Record, Digest), RecordError> {
+pub(crate) fn decode(bytes: &[u8], shard: MetadataShard) -> Result<(Header, Batch, Digest), RecordError> {
     let header = Header::parse(bytes, shard)?;
     let len = usize::try_from(header.record_len()).map_err(|_| RecordError::CutOff)?;
     let record = bytes.get(..len).ok_or(RecordError::CutOff)?;
@@ -131,17 +110,13 @@ pub(crate) fn decode(bytes: &[u8], shard: MetadataShard) -> Result<(Header, Reco
         return Err(RecordError::Body);
     }
     let digest = Digest(*blake3::hash(record).as_bytes());
-    let record = match header.kind {
-        0 => Record::Batch(Batch {
-            position: header.position,
-            salt: header.salt,
-            key_version: header.key_version,
-            rows: decode_rows(body, header.rows)?,
-        }),
-        1 => Record::Begin(header.position),
-        _ => return Err(RecordError::Header),
+    let batch = Batch {
+        position: header.position,
+        salt: header.salt,
+        key_version: header.key_version,
+        rows: decode_rows(body, header.rows)?,
     };
-    Ok((header, record, digest))
+    Ok((header, batch, digest))
 }
 
 fn decode_rows(mut body: &[u8], count: u32) -> Result<Vec<RowChange>, RecordError> {
@@ -202,7 +177,6 @@ pub(crate) fn encode_batch(
         out.extend_from_slice(row.value.as_deref().unwrap_or_default());
     }
     let fields = Fields {
-        kind: 0,
         position: batch.position,
         salt: batch.salt,
         key_version: batch.key_version,
@@ -211,24 +185,7 @@ pub(crate) fn encode_batch(
     Some(finish(out, &fields, shard, predecessor))
 }
 
-/// The record of the beginning of an ownership, and its digest.
-pub(crate) fn encode_begin(
-    position: Position,
-    shard: MetadataShard,
-    predecessor: Digest,
-) -> (Vec<u8>, Digest) {
-    let fields = Fields {
-        kind: 1,
-        position,
-        salt: EpochSalt::from_bytes([0; 32]),
-        key_version: KeyVersion::default(),
-        rows: 0,
-    };
-    finish(vec![0; HEADER_BYTES], &fields, shard, predecessor)
-}
-
 struct Fields {
-    kind: u8,
     position: Position,
     salt: EpochSalt,
     key_version: KeyVersion,
@@ -242,7 +199,6 @@ fn finish(mut out: Vec<u8>, fields: &Fields, shard: MetadataShard, predecessor: 
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &MAGIC);
     put(8, &FORMAT.to_le_bytes());
-    put(10, &[fields.kind]);
     put(12, &shard.get().to_le_bytes());
     put(16, &fields.position.epoch.get().to_le_bytes());
     put(24, &fields.position.seq.to_le_bytes());
@@ -286,9 +242,9 @@ mod tests {
             let (mut bytes, digest) = encode_batch(&batch, SHARD, Digest(predecessor)).expect("bounded");
             prop_assert_eq!(bytes.len(), batch.encoded_len());
             bytes.extend_from_slice(&tail);
-            let (header, record, found) = decode(&bytes, SHARD).expect("decodes");
+            let (header, read, found) = decode(&bytes, SHARD).expect("decodes");
             prop_assert_eq!(header.predecessor, Digest(predecessor));
-            prop_assert_eq!((record, found), (Record::Batch(batch), digest));
+            prop_assert_eq!((read, found), (batch, digest));
         }
 
         #[test]

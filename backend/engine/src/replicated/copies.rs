@@ -10,7 +10,7 @@ use weft_wire::ownership::{DriveHome, ShardRow};
 
 use super::tail::{Entry, Whole};
 use super::{ReplicatedLog, history};
-use crate::log::record::{self, Record};
+use crate::log::record;
 use crate::{Batch, DriveCallError, LogDrives, ReadError, ShardRegistry};
 
 /// Bytes of records that are asked for at once.
@@ -211,11 +211,7 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
             }
             bytes = bytes.saturating_sub(whole.bytes.len());
             match record::decode(&whole.bytes, self.key.shard) {
-                Ok((_, Record::Batch(batch), _)) => batches.push(batch),
-                Ok(_) => {
-                    let reason = "it is no batch".to_owned();
-                    return Err(ReadError::Lost { seq: whole.position.seq, reason });
-                }
+                Ok((_, batch, _)) => batches.push(batch),
                 Err(error) => {
                     return Err(ReadError::Lost { seq: whole.position.seq, reason: error.to_string() });
                 }

@@ -22,8 +22,8 @@ impl Whole {
     /// Reads a record that a drive gave for a position.
     pub(super) fn parse(position: Position, bytes: Bytes, shard: MetadataShard) -> Result<Self, String> {
         let (header, found, digest) = record::decode(&bytes, shard).map_err(|error| error.to_string())?;
-        if found.position() != position || header.record_len() != bytes.len() as u64 {
-            return Err(format!("the record at {position} says that it is {}", found.position()));
+        if found.position != position || header.record_len() != bytes.len() as u64 {
+            return Err(format!("the record at {position} says that it is {}", found.position));
         }
         Ok(Self { position, predecessor: header.predecessor, digest, bytes })
     }
