@@ -36,8 +36,10 @@ pub use operation::{
     Caller, Closing, Copying, Deleting, Opening, Operation, Placing, Recording, Refusal, Reply, Sealing,
     Trimming, WriteFailed,
 };
-pub use run::{WriteItems, run};
-pub use seam::{ItemKey, Items, ReadItemError};
+pub use run::run;
+pub use seam::{Items, ReadItemError, WriteItems};
+
+pub use crate::key::ItemKey;
 
 use decision::Change;
 use item::Named;

@@ -6,7 +6,10 @@
 
 pub mod custody;
 mod drive;
+mod keeper;
+mod key;
 mod ledger;
+pub mod offline;
 mod process;
 mod reader;
 mod record;
@@ -14,13 +17,16 @@ mod scan;
 mod segment;
 mod service;
 mod store;
+mod summary;
 mod superblock;
 
-
 pub use drive::{AnyDevice, Drive, DriveCounters, DriveError, DriveSettings, DriveThreads};
-pub use process::{DriveConfig, DriveProcess, NewDevice, StartError};
+pub use process::{DriveConfig, DriveProcess, NewDevice, StartError, StoreEar};
+pub use key::ItemKey;
 pub use reader::{Damage, ReadError, Reader, Usage};
+pub use record::MAX_ITEM_BYTES;
 pub use segment::MIN_DEVICE_BYTES;
-pub use service::router;
-pub use store::{DeleteError, DeviceFailed, FormatError, FormatOptions, OpenError, PutError, Store, Stored};
+pub use store::{
+    DeleteError, DeviceFailed, FormatError, FormatOptions, OpenError, PutError, PutItemError, Store, Stored,
+};
 pub use superblock::{DriveIdentity, FORMAT_VERSION, HeaderSalt, SuperblockError};

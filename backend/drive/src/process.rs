@@ -3,17 +3,20 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use weft_pki::AuthorityVerifier;
 use weft_transport::{Router, Server};
+use weft_types::StoreVersion;
 
-use weft_device::{FileDevice, OpenDeviceError};
+use crate::custody::{Custody, LoadError, Loaded, WriteItems};
 use crate::drive::{AnyDevice, Drive, DriveSettings, DriveThreads};
+use crate::keeper::Keeper;
 use crate::service;
 use crate::store::{FormatError, FormatOptions, OpenError, Store};
 use crate::superblock::{DriveIdentity, HeaderSalt};
+use weft_device::{FileDevice, OpenDeviceError, OpenOptions, Opened};
 
 /// A device that is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +67,15 @@ pub enum StartError {
         #[source]
         source: OpenError,
     },
+    /// It cannot say what it promised.
+    #[error("cannot serve {}", .path.display())]
+    Custody {
+        /// The device.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
     /// The host refused.
     #[error("cannot {action} {}", .path.display())]
     Host {
@@ -80,7 +92,7 @@ pub enum StartError {
 /// A drive that is open and at work.
 #[derive(Debug)]
 pub struct DriveProcess {
-    drive: Drive,
+    keeper: Keeper,
     threads: DriveThreads,
 }
 
@@ -90,25 +102,38 @@ impl DriveProcess {
     /// # Errors
     /// [`StartError`]. A device that was begun and not finished does not stand in the way of the next attempt.
     pub fn open(config: &DriveConfig) -> Result<Self, StartError> {
-        let device: AnyDevice = Arc::new(open_device(config)?);
+        let Opened { device, mode, warning } = open_device(config)?;
+        if let Some(warning) = &warning {
+            tracing::warn!("{warning}");
+        }
         let path = || config.path.clone();
-        let store = Store::open(device, config.identity)
+        let mut store = Store::open(device, config.identity)
             .map_err(|source| StartError::Open { path: path(), source })?;
+        let custody = load(&mut store, config)?;
         let usage = store.reader().usage();
-        tracing::info!(drive = %config.identity.drive, shards = usage.shards, used = %usage.used, "drive opened");
+        tracing::info!(
+            drive = %config.identity.drive, shards = usage.shards, items = usage.items, used = %usage.used, io = %mode,
+            "drive opened"
+        );
         let (drive, threads) = Drive::start(store, config.identity, config.settings)
             .map_err(|source| StartError::Host { action: "start threads for", path: path(), source })?;
-        Ok(Self { drive, threads })
+        drive.tell_medium(mode, warning);
+        Ok(Self { keeper: Keeper::new(custody, drive), threads })
     }
 
     /// A handle, for heartbeats and for callers in this process.
     pub fn drive(&self) -> Drive {
-        self.drive.clone()
+        self.keeper.items().clone()
     }
 
-    /// What a [`Server`] of this drive answers.
-    pub fn router(&self) -> Router {
-        service::router(&self.drive)
+    /// To be told what heartbeats are answered.
+    pub fn store_ear(&self) -> StoreEar {
+        StoreEar(self.keeper.clone())
+    }
+
+    /// What a [`Server`] of this drive answers. `authority` is the cluster's, which signs the grants.
+    pub fn router(&self, authority: &AuthorityVerifier) -> Router {
+        service::router(&self.keeper, authority)
     }
 
     /// Serves until `shutdown` is done, then finishes what is at work and closes the drive. All that was answered is
@@ -120,22 +145,52 @@ impl DriveProcess {
 
     /// Finishes what waits and ends the threads.
     pub fn close(self) {
-        drop(self.drive);
+        drop(self.keeper);
         self.threads.close();
     }
 }
 
-fn open_device(config: &DriveConfig) -> Result<FileDevice, StartError> {
-    match (config.path.try_exists(), config.create) {
-        (Ok(false), Some(new)) => create_device(&config.path, config.identity, new),
-        (Ok(false), None) => Err(StartError::Missing(config.path.clone())),
-        // Of a path that cannot be looked at, opening says why.
-        (Ok(true) | Err(_), _) => Ok(FileDevice::open(&config.path)?),
+/// Takes in which version of the cluster store there is, by the answers to a drive's heartbeats. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StoreEar(Keeper);
+
+impl StoreEar {
+    /// Remembers a version, so that the drive does not believe an older store. Durable on return, unless the drive fails
+    /// or is overloaded: tell it with every answer.
+    pub async fn hear(&self, version: StoreVersion) {
+        self.0.hear(version).await;
     }
 }
 
+/// What the drive keeps besides shards; damage to one of two copies is repaired.
+fn load(store: &mut Store<AnyDevice>, config: &DriveConfig) -> Result<Custody, StartError> {
+    let Loaded { custody, repairs } = Custody::load(config.identity, store)
+        .map_err(|source| StartError::Custody { path: config.path.clone(), source })?;
+    if !repairs.is_empty() {
+        tracing::warn!(drive = %config.identity.drive, writes = repairs.len(), "what was damaged is written again");
+        if let Err(error) = store.write(&repairs) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what was damaged stays so");
+        }
+    }
+    Ok(custody)
+}
+
+fn open_device(config: &DriveConfig) -> Result<Opened, StartError> {
+    match (fs::metadata(&config.path), config.create) {
+        (Err(error), Some(new)) if error.kind() == ErrorKind::NotFound => {
+            create_device(&config.path, config.identity, new)?;
+        }
+        (Err(error), None) if error.kind() == ErrorKind::NotFound => {
+            return Err(StartError::Missing(config.path.clone()));
+        }
+        // Of a path that cannot be looked at, opening says why.
+        _ => {}
+    }
+    Ok(weft_device::open(&config.path, &OpenOptions::default())?)
+}
+
 /// Formats under another name first: what has the device's name is a whole device, whenever the host stops.
-fn create_device(path: &Path, identity: DriveIdentity, new: NewDevice) -> Result<FileDevice, StartError> {
+fn create_device(path: &Path, identity: DriveIdentity, new: NewDevice) -> Result<(), StartError> {
     let mut begun = OsString::from(path);
     begun.push(".new");
     let begun = PathBuf::from(begun);
@@ -154,8 +209,7 @@ fn create_device(path: &Path, identity: DriveIdentity, new: NewDevice) -> Result
     }
     fs::rename(&begun, path).map_err(|source| host("rename", source))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| host("make durable", source))?;
-    Ok(device)
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| host("make durable", source))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use bytes::Bytes;
+use weft_pki::AuthorityVerifier;
 use weft_transport::{CallContext, Failure, Router};
 use weft_types::Role;
 use weft_wire::Fault;
@@ -10,38 +11,122 @@ use weft_wire::drive::{
     DELETE_MAX, DeleteRefusal, DeleteShards, DescribeShard, GetRefusal, GetShard, ListShards, PutRefusal,
     PutShard, ShardHeader, ShardRead, ShardStored, ShardsDeleted, ShardsListed,
 };
+use weft_wire::grant::{CloseSessions, GrantTaken, PresentGrant};
+use weft_wire::log::{GetObject, ListObjects, ObjectRead, ObjectsListed, ReadLog};
+use weft_wire::store::OpenStore;
 
+use crate::custody::{Copying, Deleting, Operation, Placing, Recording, Refusal, Reply, Sealing, Trimming};
 use crate::drive::{Drive, DriveError};
+use crate::keeper::Keeper;
 use crate::reader::ReadError;
 use crate::store::{DeleteError, DeviceFailed, PutError, Stored};
 
-/// Frontends write and read; compute reads, and deletes what nothing refers to.
-const WRITERS: &[Role] = &[Role::Frontend];
+/// Frontends write and read under grants. Compute reads, spreads anew, deletes what nothing refers to, and keeps logs.
+/// Management keeps copies of the cluster store, and an administrator reads them to recover.
+const FRONTENDS: &[Role] = &[Role::Frontend];
 const READERS: &[Role] = &[Role::Frontend, Role::Compute];
-const KEEPERS: &[Role] = &[Role::Compute];
+const OWNERS: &[Role] = &[Role::Compute];
+const MANAGERS: &[Role] = &[Role::Management, Role::Admin];
 
 /// The most keys on one page: far less than a body may have.
 const LIST_MAX: u32 = 4096;
 
-/// Answers the calls of `weft_wire::drive` by the caller's role.
-pub fn router(drive: &Drive) -> Router {
-    let handle = || drive.clone();
-    let (putter, getter, deleter, describer, lister) = (handle(), handle(), handle(), handle(), handle());
-    Router::new()
-        .on::<PutShard, _, _>(WRITERS, move |_: CallContext, call, bulk| put(putter.clone(), call, bulk))
+/// Answers the calls to a drive by the caller's role. `authority` signs the grants.
+pub(crate) fn router(keeper: &Keeper, authority: &AuthorityVerifier) -> Router {
+    stores(
+        logs(sessions(shards(Router::new(), keeper), keeper, authority), keeper, authority),
+        keeper,
+        authority,
+    )
+}
+
+fn shards(router: Router, keeper: &Keeper) -> Router {
+    let handle = || keeper.items().clone();
+    let (getter, deleter, describer, lister) = (handle(), handle(), handle(), handle());
+    let putter = keeper.clone();
+    router
+        .on::<PutShard, _, _>(READERS, move |context, call, bulk| put(putter.clone(), context, call, bulk))
         .on_cancellable::<GetShard, _, _>(READERS, move |_, call, _| get(getter.clone(), call))
-        .on::<DeleteShards, _, _>(KEEPERS, move |_, call, _| delete(deleter.clone(), call))
-        .on_cancellable::<DescribeShard, _, _>(KEEPERS, move |_, call, _| describe(describer.clone(), call))
-        .on_cancellable::<ListShards, _, _>(KEEPERS, move |_, call, _| {
+        .on::<DeleteShards, _, _>(OWNERS, move |_, call, _| delete(deleter.clone(), call))
+        .on_cancellable::<DescribeShard, _, _>(OWNERS, move |_, call, _| describe(describer.clone(), call))
+        .on_cancellable::<ListShards, _, _>(OWNERS, move |_, call, _| {
             let listed = list(&lister, call);
             async move { Ok((listed, Bytes::new())) }
         })
 }
 
+fn sessions(router: Router, keeper: &Keeper, authority: &AuthorityVerifier) -> Router {
+    let handle = || (keeper.clone(), authority.clone());
+    let (shown, closed) = (handle(), handle());
+    router
+        .on::<PresentGrant, _, _>(FRONTENDS, move |context, call, _| {
+            let (keeper, authority) = &shown;
+            let taken = keeper.present(context, &call, authority);
+            async move { taken.map(|()| (GrantTaken {}, Bytes::new())).map_err(Failure::Refused) }
+        })
+        .on::<CloseSessions, _, _>(OWNERS, move |context, call, _| {
+            let (keeper, authority) = closed.clone();
+            async move { Ok((keeper.close(context, call, &authority).await?, Bytes::new())) }
+        })
+}
+
+fn logs(router: Router, keeper: &Keeper, authority: &AuthorityVerifier) -> Router {
+    let router = writing::<Sealing>(router, OWNERS, keeper, authority);
+    let router = writing::<Recording>(router, OWNERS, keeper, authority);
+    let router = writing::<Trimming>(router, OWNERS, keeper, authority);
+    let router = writing::<Placing>(router, OWNERS, keeper, authority);
+    let router = writing::<Deleting>(router, OWNERS, keeper, authority);
+    let (reader, getter, lister) = (keeper.clone(), keeper.clone(), keeper.clone());
+    router
+        .on_cancellable::<ReadLog, _, _>(OWNERS, move |_, call, _| {
+            let keeper = reader.clone();
+            async move { keeper.read_log(call).await }
+        })
+        .on_cancellable::<GetObject, _, _>(OWNERS, move |_, call, _| {
+            let keeper = getter.clone();
+            async move { keeper.get_object(call).await.map(|bytes| (ObjectRead {}, bytes)) }
+        })
+        .on_cancellable::<ListObjects, _, _>(OWNERS, move |_, call, _| {
+            let keys = lister.custody().list_objects(call);
+            async move { Ok((ObjectsListed { keys }, Bytes::new())) }
+        })
+}
+
+fn stores(router: Router, keeper: &Keeper, authority: &AuthorityVerifier) -> Router {
+    let (keeper_of_open, verifier) = (keeper.clone(), authority.clone());
+    let router = router.on::<OpenStore, _, _>(MANAGERS, move |context, call, _| {
+        let (keeper, authority) = (keeper_of_open.clone(), verifier.clone());
+        async move { keeper.open_store(context, call, &authority).await }
+    });
+    writing::<Copying>(router, MANAGERS, keeper, authority)
+}
+
+/// Answers an operation whose answer has no bulk.
+fn writing<O>(router: Router, roles: &[Role], keeper: &Keeper, authority: &AuthorityVerifier) -> Router
+where
+    O: Operation,
+    Reply<O>: Send,
+    Refusal<O>: Send,
+{
+    let (keeper, authority) = (keeper.clone(), authority.clone());
+    router.on::<O::Call, _, _>(roles, move |context, call, bulk| {
+        let (keeper, authority) = (keeper.clone(), authority.clone());
+        async move { Ok((keeper.run::<O>(context, call, bulk, &authority).await?, Bytes::new())) }
+    })
+}
+
 type Outcome<T, R> = Result<(T, Bytes), Failure<R>>;
 
-async fn put(drive: Drive, call: PutShard, bulk: Bytes) -> Outcome<ShardStored, PutRefusal> {
-    let stored = drive.put(call.header, bulk).await.map_err(|error| failure(error, &put_refusal))?;
+async fn put(
+    keeper: Keeper,
+    context: CallContext,
+    call: PutShard,
+    bulk: Bytes,
+) -> Outcome<ShardStored, PutRefusal> {
+    let under_way = keeper.begin_put(context, &call.header).map_err(Failure::Refused)?;
+    let stored = keeper.items().put(call.header, bulk).await;
+    drop(under_way);
+    let stored = stored.map_err(|error| failure(error, &put_refusal))?;
     Ok((ShardStored { already: stored == Stored::AlreadyThere }, Bytes::new()))
 }
 

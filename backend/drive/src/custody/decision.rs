@@ -7,7 +7,7 @@ use weft_wire::log::{LogKey, ObjectKey};
 use super::document::LogNote;
 use super::log::Held;
 use super::register::Copy;
-use super::seam::ItemKey;
+use crate::key::ItemKey;
 
 /// One change of the items on the device.
 #[derive(Debug, Clone, PartialEq, Eq)]

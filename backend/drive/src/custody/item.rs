@@ -15,7 +15,7 @@
 use weft_types::{Epoch, FilesystemId, MetadataShard, Position};
 use weft_wire::log::{LogKey, ObjectKey};
 
-use super::seam::ItemKey;
+use crate::key::ItemKey;
 
 /// How often a document is kept.
 pub(super) const COPIES: [u8; 2] = [0, 1];

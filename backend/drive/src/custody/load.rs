@@ -9,7 +9,8 @@ use super::decision::Write;
 use super::document::{self, ClosedPage, LogNote, Promise};
 use super::item::{COPIES, Document, Named};
 use super::log::Held;
-use super::seam::{ItemKey, Items, ReadItemError};
+use super::seam::{Items, ReadItemError};
+use crate::key::ItemKey;
 use crate::superblock::DriveIdentity;
 
 /// Keys that are listed at once.

@@ -11,7 +11,7 @@ use super::decision::{Change, Decision, Step, Write};
 use super::document::{self, LogNote};
 use super::grant::ShownLog;
 use super::item::{Document, Fingerprint, Named};
-use super::seam::ItemKey;
+use crate::key::ItemKey;
 
 /// The most entries of one answer: far less than a body may have.
 const ENTRIES_MAX: usize = 8192;

@@ -297,6 +297,13 @@ impl Operation for Opening {
     }
 }
 
+impl Copying {
+    /// Of whoever holds the device itself.
+    pub(crate) fn new(call: PutStore, bytes: Bytes) -> Self {
+        Self(call, bytes)
+    }
+}
+
 impl Operation for Copying {
     type Call = PutStore;
 

@@ -3,18 +3,8 @@
 use weft_types::NodeId;
 
 use super::Custody;
-use super::decision::Write;
-use super::operation::{Operation, Refusal, Reply, WriteFailed};
-use super::seam::Items;
-
-/// A store's items, to be written too.
-pub trait WriteItems: Items {
-    /// Carries out the writes of a step. Durable on return; after an error some may be there.
-    ///
-    /// # Errors
-    /// [`WriteFailed`].
-    fn write(&mut self, step: &[Write]) -> Result<(), WriteFailed>;
-}
+use super::operation::{Operation, Refusal, Reply};
+use super::seam::WriteItems;
 
 /// Decides, writes, applies, answers.
 ///
