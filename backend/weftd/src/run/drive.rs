@@ -24,7 +24,8 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
         settings: DriveSettings::default(),
     };
     let process = DriveProcess::open(&config)?;
-    let server = session.bind(resource.listen, &credentials, process.router())?;
+    let authority = credentials.authority_verifier().map_err(ProcessError::Authority)?;
+    let server = session.bind(resource.listen, &credentials, process.router(&authority))?;
     let pool = Pool::new(Handle::current(), &credentials, PoolSettings::default())?;
     let drive = process.drive();
     let heart = Heart::new(session, pool.failing_fast());

@@ -63,7 +63,9 @@ fn of_process(error: &ProcessError) -> Option<&'static str> {
             ),
             _ => Some("check that the address is one of this host's"),
         },
-        ProcessError::Bind(_) => Some("restore its certificate and key from a backup"),
+        ProcessError::Bind(_) | ProcessError::Authority(_) => {
+            Some("restore its certificate and key from a backup")
+        }
         ProcessError::Drive(error) => Some(of_drive(error)),
         ProcessError::Compute(ComputeError::State { .. }) => Some("check the permissions and the disk"),
         ProcessError::Compute(ComputeError::Calls(_)) => {
@@ -82,6 +84,7 @@ fn of_drive(error: &DriveError) -> &'static str {
         DriveError::Device(_) | DriveError::Host { .. } | DriveError::Format { .. } => {
             "stop the process that uses it, or check its permissions"
         }
+        DriveError::Custody { .. } => "declare the drive blank; the other drives have what it had",
         DriveError::Open { source, .. } => match source {
             OpenError::OtherCluster { .. }
             | OpenError::OtherDrive { .. }

@@ -38,6 +38,9 @@ pub(crate) enum ProcessError {
         /// Whom they should prove.
         expected: Box<NodeIdentity>,
     },
+    /// They do not carry the cluster's authority.
+    #[error("the credentials do not carry the cluster's authority")]
+    Authority(#[source] CredentialsError),
     /// Its address cannot be had, or its credentials not be used.
     #[error(transparent)]
     Bind(#[from] BindError),
