@@ -1,4 +1,7 @@
 //! The narrow seam between the filesystem and the network: what is asked of the cluster, and how that fails.
+//!
+//! Everything that is neither memory nor arithmetic goes through it, the clock of the host included; other time is
+//! tokio's. So a core over another backend, on a paused runtime of one thread, does the same each time.
 
 use core::fmt;
 use core::future::Future;
@@ -17,7 +20,7 @@ use weft_wire::meta::{MetaError, MetaReply};
 
 /// Why a call brought no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure<R> {
+pub enum Failure<R> {
     /// The operation said no.
     Refused(R),
     /// The peer did nothing, and may do it later.
@@ -31,10 +34,10 @@ pub(crate) enum Failure<R> {
 }
 
 /// An answer that is on its way. Dropping it gives it up.
-pub(crate) type Answer<T, R> = Pin<Box<dyn Future<Output = Result<T, Failure<R>>> + Send>>;
+pub type Answer<T, R> = Pin<Box<dyn Future<Output = Result<T, Failure<R>>> + Send>>;
 
-/// The cluster as a mount sees it. A deadline is how long an answer is worth waiting for.
-pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
+/// The cluster as a mount sees it. Calls may be made from any thread and at any time, also while others wait. A deadline is how long an answer is worth waiting for.
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// One metadata operation, to the filesystem's owner.
     fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError>;
     /// Keeps the session alive.

@@ -154,7 +154,7 @@ impl Core {
         let asked = Instant::now();
         match self.session.meta(Caller::default(), MetaOp::GetSpace).await? {
             MetaReply::Space(space) => {
-                self.room.learn(asked, space.free.get());
+                self.room.learn(asked, space.free.get(), space.capacity.get());
                 Ok(space)
             }
             _ => Err(FsError::Protocol),

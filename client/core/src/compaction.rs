@@ -34,6 +34,8 @@ const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_secs(10);
 /// A window with newer bytes in memory, or whose map changed meanwhile, is looked at again after this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Without room for it.
+const NO_ROOM: Duration = Duration::from_secs(10);
 /// After a failure.
 const FAILED: Duration = Duration::from_secs(60);
 /// How long a compaction that was refused because of the placement goes on trying.
@@ -78,6 +80,7 @@ impl Core {
             return TICK;
         }
         tokio::select! {
+            biased;
             _ = running.join_all() => {}
             () = self.session.ended() => {}
         }
@@ -88,6 +91,7 @@ impl Core {
         let pause = match self.compact_window(due).await {
             Ok(()) | Err(Obstacle::Gone) => return,
             Err(Obstacle::Changing) => AGAIN,
+            Err(Obstacle::Error(FsError::NoSpace)) => NO_ROOM,
             Err(Obstacle::Error(error)) => {
                 let at = due.key.range().start;
                 tracing::info!(inode = %due.key.inode, at, %error, "a compaction is postponed");
@@ -195,7 +199,7 @@ impl Core {
         self.poll_space().await?;
         let wanted = self.room.pending(self.memory.dirty.held()).saturating_add(bytes);
         let full = self.full.load(Ordering::Relaxed);
-        if full || !self.room.has(wanted) { Err(FsError::NoSpace) } else { Ok(()) }
+        if full || !self.room.has_in_reserve(wanted) { Err(FsError::NoSpace) } else { Ok(()) }
     }
 
     /// Puts a stored extent in the place of a section's runs, if these still are what the file holds there.

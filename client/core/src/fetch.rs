@@ -243,6 +243,7 @@ impl<'a> Gathering<'a> {
                 _ => continue,
             }
             tokio::select! {
+                biased;
                 Some(Ok((shard, outcome))) = calls.join_next() => self.arrived(shard, outcome),
                 () = sleep_until(late) => {
                     self.begin_alternative();

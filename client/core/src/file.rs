@@ -60,6 +60,8 @@ pub(crate) struct FileState {
     /// Failures of flights so far, and the last one's reason.
     pub(crate) failures: u64,
     pub(crate) failure: Option<FsError>,
+    /// The last flight failed: the next one has one extent, so that those which fail again leave little on drives.
+    pub(crate) careful: bool,
     /// Open handles.
     pub(crate) handles: u32,
     pins: u32,

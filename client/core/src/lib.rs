@@ -7,8 +7,12 @@
 //!   answer after the durable commit. What is in memory is sent when the file is closed, and after 5 s at the latest.
 //! - One session writes to a filesystem. While its lease holds, what is cached here is the truth; without a lease
 //!   nothing is served.
+//! - A write is refused when the filesystem has no room for it. What was taken is kept until it is committed; while
+//!   drives are down it goes to others, and `fsync` says what could not be written, once per handle.
+//! - In the background, small extents and what is left of dead ones become long extents, without any other effect.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
+mod attach;
 mod backend;
 mod background;
 mod budget;
@@ -42,6 +46,8 @@ mod seal;
 mod session;
 mod write_back;
 
+pub use attach::Attachment;
+pub use backend::{Answer, Backend, Failure};
 pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN};
 pub use counters::Counts;
 pub use error::{FsError, MountError, Unwritten};

@@ -73,7 +73,8 @@ async fn open(
     let labels = Labels { filesystem: config.filesystem, mount: config.holder.mount };
     let (session, asked) = opened;
     let session = Session::new(Arc::clone(&backend), &session, config.read_only, asked);
-    let parts = Parts { backend, session, map, memory: config.memory, labels };
+    let memory = config.memory;
+    let parts = Parts { backend, session, map, memory, labels, sealing_threads: true };
     Ok(Core::start(parts, runtime, Some(stop)))
 }
 

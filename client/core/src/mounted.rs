@@ -48,6 +48,7 @@ pub(crate) struct Parts {
     pub(crate) map: ClusterMap,
     pub(crate) memory: ByteCount,
     pub(crate) labels: Labels,
+    pub(crate) sealing_threads: bool,
 }
 
 /// A mounted filesystem. Share it by `Arc`; every operation may be called from any thread, and its future polled on
@@ -73,6 +74,8 @@ pub struct Core {
     pub(crate) memory: Memory,
     pub(crate) counters: Arc<Counters>,
     pub(crate) labels: Labels,
+    /// Long extents are sealed on threads of the runtime.
+    pub(crate) sealing_threads: bool,
     /// The number of the next extent.
     pub(crate) next_extent: AtomicU64,
     pub(crate) room: Room,
@@ -93,7 +96,7 @@ impl fmt::Debug for Core {
 impl Core {
     /// Puts a core together and starts its background tasks on `runtime`.
     pub(crate) fn start(parts: Parts, runtime: Handle, thread: Option<oneshot::Sender<()>>) -> Arc<Self> {
-        let Parts { backend, session, map, memory, labels } = parts;
+        let Parts { backend, session, map, memory, labels, sealing_threads } = parts;
         backend.install(&map);
         let protection = map.protection;
         let (cluster, counters) = (Arc::new(Cluster::new(map)), Arc::<Counters>::default());
@@ -121,6 +124,7 @@ impl Core {
             memory,
             counters,
             labels,
+            sealing_threads,
             next_extent: AtomicU64::new(1),
             room: Room::new(protection),
             windows: Mutex::new(Windows::new()),
@@ -206,6 +210,7 @@ impl Core {
             // A file that fails is tried again until the time is up.
             loop {
                 let committed = tokio::select! {
+                    biased;
                     committed = self.commit_all(file) => committed,
                     () = sleep_until(deadline) => break,
                 };

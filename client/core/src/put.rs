@@ -146,11 +146,11 @@ impl Core {
     ) -> Result<SealedExtent, FsError> {
         let codecs = Arc::clone(&self.fetcher.codecs);
         let filesystem = self.session.filesystem();
-        let short = plaintext.len() <= SEAL_HERE_MAX;
+        let here = !self.sealing_threads || plaintext.len() <= SEAL_HERE_MAX;
         let work = move || {
             codecs.with(geometry, |codec| seal(codec, &key, filesystem, extent, geometry, &plaintext))
         };
-        if short {
+        if here {
             return work();
         }
         self.runtime.spawn_blocking(work).await.map_err(|_| FsError::SessionEnded)?

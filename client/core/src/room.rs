@@ -17,6 +17,9 @@ use crate::file::FileState;
 pub(crate) const LAG: Duration = Duration::from_secs(3);
 /// Commits so near each other are counted together.
 const STEP: Duration = Duration::from_millis(100);
+/// This part of the capacity is kept for compaction, which needs room to make room; at most [`RESERVE_MAX`].
+const RESERVE_PART: u64 = 128;
+const RESERVE_MAX: u64 = 64 << 20;
 /// Bytes that a drive keeps with each shard: its header, checksums, and where it lies.
 const SHARD_BYTES: u64 = 512;
 
@@ -33,10 +36,17 @@ pub(crate) struct Room {
 #[derive(Debug, Default)]
 struct Answer {
     free: u64,
+    reserve: u64,
     /// When it was asked for.
     asked: Option<Instant>,
     /// What was committed since, or so shortly before that it may not be counted.
     committed: VecDeque<(Instant, u64)>,
+}
+
+impl Answer {
+    fn left(&self) -> u64 {
+        self.free.saturating_sub(self.committed.iter().map(|(_, bytes)| bytes).sum())
+    }
 }
 
 impl Room {
@@ -81,10 +91,11 @@ impl Room {
         if dirty == 0 { 0 } else { self.cost(dirty, self.extents.load(Ordering::Relaxed) + 1) }
     }
 
-    /// The owner was asked how much is left, and said so.
-    pub(crate) fn learn(&self, asked: Instant, free: u64) {
+    /// The owner was asked how much is left of how much, and said so.
+    pub(crate) fn learn(&self, asked: Instant, free: u64, capacity: u64) {
         let mut answer = self.answer();
         answer.free = free;
+        answer.reserve = (capacity / RESERVE_PART).min(RESERVE_MAX);
         answer.asked = Some(asked);
         // The first commit of a step says when; the last one is counted as long.
         let counted = |at: &Instant| asked.saturating_duration_since(*at) > LAG + STEP;
@@ -93,10 +104,10 @@ impl Room {
         }
     }
 
-    /// What is left beside what was committed and may not be counted yet.
+    /// What is left for writes, beside what was committed and may not be counted yet.
     pub(crate) fn left(&self) -> u64 {
         let answer = self.answer();
-        answer.free.saturating_sub(answer.committed.iter().map(|(_, bytes)| bytes).sum())
+        answer.left().saturating_sub(answer.reserve)
     }
 
     /// Whether there is room for so much; the owner knows better when this says no.
@@ -104,11 +115,16 @@ impl Room {
         self.left() >= bytes
     }
 
+    /// As [`has`](Self::has), for what makes room afterwards.
+    pub(crate) fn has_in_reserve(&self, bytes: u64) -> bool {
+        self.answer().left() >= bytes
+    }
+
     /// Whether there may be room for so much all the same: what was committed may be counted twice. The owner knows
     /// a moment later.
     pub(crate) fn may_have(&self, bytes: u64) -> bool {
         let answer = self.answer();
-        !answer.committed.is_empty() && answer.free >= bytes
+        !answer.committed.is_empty() && answer.free.saturating_sub(answer.reserve) >= bytes
     }
 
     /// So much was committed: it is no longer dirty, and the owner may not count it yet.
@@ -149,15 +165,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_commit_counts_until_the_owner_must_have_counted_it() {
         let room = Room::new(Protection::DEVELOPMENT);
-        room.learn(Instant::now(), 1000);
+        room.learn(Instant::now(), 1000, 0);
         room.committed(400);
         assert_eq!(room.left(), 600);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        room.learn(Instant::now(), 600);
+        room.learn(Instant::now(), 600, 0);
         assert!(room.left() == 200 && !room.has(300) && room.may_have(300));
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(room.left(), 200, "time alone tells nothing");
-        room.learn(Instant::now(), 600);
+        room.learn(Instant::now(), 600, 0);
         assert!(room.left() == 600 && !room.may_have(601));
+        room.learn(Instant::now(), 600, 12_800);
+        assert!(room.left() == 500 && !room.has(501) && room.has_in_reserve(600));
     }
 }

@@ -138,6 +138,7 @@ impl Session {
         let mut pause = PAUSE_MIN;
         loop {
             let answer = tokio::select! {
+                biased;
                 answer = self.backend.meta(call.clone(), ATTEMPT) => answer,
                 () = self.ended() => return Err(FsError::SessionEnded),
             };

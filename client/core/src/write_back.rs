@@ -84,6 +84,7 @@ impl Core {
             state.landed >= target || state.dirty.is_clean() || state.failures != failures
         });
         tokio::select! {
+            biased;
             waited = timeout(FSYNC_MAX, committed) => {
                 if waited.is_err() {
                     return Err(FsError::TimedOut);
@@ -149,8 +150,10 @@ impl Core {
             self.drop_dirty(file, FsError::Refused(MetaError::NotFound));
             return Flown::Nothing;
         }
-        // Drives that had no room are asked with one extent: those that have some would keep the shards of many.
-        let most = if self.full.load(Ordering::Relaxed) { 1 } else { PIECES_MAX };
+        // After a failure drives are asked with one extent: those that serve, or have room, would keep the shards of
+        // many.
+        let careful = self.full.load(Ordering::Relaxed) || file.lock().careful;
+        let most = if careful { 1 } else { PIECES_MAX };
         let Some((pieces, complete)) = depart(file, most) else { return Flown::Nothing };
         let flown = match self.send(file, pieces).await {
             Ok(()) => self.landed(file, complete),
@@ -174,6 +177,7 @@ impl Core {
         let mut state = file.lock();
         self.full.store(false, Ordering::Relaxed);
         state.flight_modified = None;
+        state.careful = false;
         if complete {
             state.landed = state.departed;
         }
@@ -200,6 +204,7 @@ impl Core {
         }
         let full = matches!(error, FsError::NoSpace | FsError::Refused(MetaError::NoSpace));
         self.full.store(full, Ordering::Relaxed);
+        state.careful = true;
         state.failures += 1;
         state.failure = Some(error);
         Flown::Failed(error)

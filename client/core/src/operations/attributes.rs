@@ -1,6 +1,7 @@
 //! Attributes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use weft_types::{ByteCount, Inode};
@@ -118,7 +119,7 @@ impl Core {
         Ok(self.present(attributes))
     }
 
-    /// Room of the filesystem, net of parity, of tags and padding, of spare, of what is not committed yet, and of what was committed so
+    /// Room of the filesystem, net of parity, of tags and padding, of spare, of a reserve for compaction, of what is not committed yet, and of what was committed so
     /// lately that the drives' accounts may lack it.
     ///
     /// # Errors
@@ -128,7 +129,8 @@ impl Core {
         let mut space = self.poll_space().await?;
         // Dirty first: what is committed meanwhile is counted twice rather than not at all.
         let pending = self.room.pending(self.memory.dirty.held());
-        let left = self.room.left().saturating_sub(pending);
+        let full = self.full.load(Ordering::Relaxed);
+        let left = if full { 0 } else { self.room.left().saturating_sub(pending) };
         space.capacity = ByteCount::new(Room::fits(space.capacity.get()));
         space.free = ByteCount::new(Room::fits(left)).min(space.capacity);
         Ok(space)

@@ -46,7 +46,7 @@ impl Core {
         Some(self.store(&open, offset, data).map(|()| len))
     }
 
-    /// Writes all of `data`, into memory; waits only while too much is unwritten. Committed after 5 s at the latest.
+    /// Writes `data`, into memory, and answers how much of it: less than all only when there is no room for more. Waits only while too much is unwritten. Committed after 5 s at the latest.
     /// Of a `sync` handle, committed when answered.
     ///
     /// # Errors
@@ -60,14 +60,18 @@ impl Core {
         for chunk in data.chunks(WRITE_BYTES_MAX) {
             // Chunks are at most 4 MiB.
             let len = chunk.len() as u32;
-            self.make_room(len).await?;
+            match self.make_room(len).await {
+                // What fits is written, as a short write.
+                Err(FsError::NoSpace) if at > offset => break,
+                made => made?,
+            }
             self.store(&open, at, chunk)?;
             at += u64::from(len);
         }
         if open.mode.sync {
             self.fsync(handle).await?;
         }
-        u32::try_from(data.len()).map_err(|_| FsError::FileTooLarge)
+        u32::try_from(at - offset).map_err(|_| FsError::FileTooLarge)
     }
 
     fn writable(&self, handle: HandleId, offset: u64, data: &[u8]) -> Result<Arc<OpenFile>, FsError> {
@@ -131,6 +135,7 @@ impl Core {
         loop {
             let returned = dirty.returned();
             tokio::select! {
+                biased;
                 () = &mut taken => return Ok(()),
                 () = self.session.ended() => return Err(FsError::SessionEnded),
                 () = sleep(STALLED_MAX) => if dirty.returned() == returned {

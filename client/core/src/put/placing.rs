@@ -189,7 +189,7 @@ impl<'a> Placing<'a> {
             Err(failure) => failure,
         };
         tracing::debug!(%drive, extent = %self.stored.extent, %index, ?failure, "a shard was not stored");
-        if matches!(failure, Failure::Unreachable | Failure::TimedOut | Failure::Refused(PutRefusal::Device))
+        if !matches!(failure, Failure::Busy | Failure::Refused(PutRefusal::NoSpace | PutRefusal::NotGranted))
         {
             cluster.suspect(drive);
         }
@@ -283,10 +283,11 @@ const fn verdict(failure: &Failure<PutRefusal>) -> Verdict {
         | Failure::Refused(PutRefusal::Device | PutRefusal::NotGranted) => {
             Verdict::Wait(FsError::Unreachable)
         }
+        // A drive of another version, or not the one of the map: the next map may have the right one.
+        Failure::Broken => Verdict::Wait(FsError::Protocol),
         Failure::Refused(PutRefusal::NoSpace) => Verdict::Full,
         Failure::Refused(PutRefusal::SessionClosed) => Verdict::SessionClosed,
-        Failure::Broken
-        | Failure::Refused(PutRefusal::Conflict | PutRefusal::DigestMismatch | PutRefusal::Malformed) => {
+        Failure::Refused(PutRefusal::Conflict | PutRefusal::DigestMismatch | PutRefusal::Malformed) => {
             Verdict::Wrong
         }
     }

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) ended: bool,
     pub(super) closed: bool,
     pub(super) reports: Vec<FrontendReport>,
+    /// Shards that were put, in the order of the calls.
+    pub(super) trace: Vec<(DriveId, ShardKey)>,
     /// What was ever put under an id, wherever: an id is sealed once.
     pub(super) sealed: HashMap<ShardKey, Digest>,
     sessions: u8,
@@ -115,6 +117,7 @@ impl Fake {
             ended: false,
             closed: false,
             reports: Vec::new(),
+            trace: Vec::new(),
             sealed: HashMap::new(),
             sessions: 0,
             clock: 0,
@@ -286,6 +289,7 @@ impl Backend for Fake {
         deadline: Duration,
     ) -> Answer<ShardStored, PutRefusal> {
         let mut state = self.state();
+        state.trace.push((drive, call.header.key));
         let digest = Digest(*blake3::hash(&bytes).as_bytes());
         let sealed = *state.sealed.entry(call.header.key).or_insert(digest);
         assert_eq!(sealed, digest, "an id is sealed once");

@@ -126,7 +126,7 @@ impl Owner {
             names: &Hash,
             keys: &Keys,
             groups: &floors,
-            space: SpaceView { capacity: ByteCount::new(1 << 41), free: ByteCount::new(self.free) },
+            space: SpaceView { capacity: ByteCount::new(self.free * 2), free: ByteCount::new(self.free) },
         };
         act(&mut cx)
     }

@@ -22,9 +22,7 @@ use tokio::time::Instant;
 use weft_types::Inode;
 use weft_wire::meta::{Attributes, Caller, Name};
 
-use crate::mounted::{Labels, Parts};
-use crate::session::Session;
-use crate::{Core, HandleId, MEMORY_MIN, OpenMode};
+use crate::{Attachment, Core, HandleId, MEMORY_MIN, OpenMode};
 use drives::Fault;
 use fake::Fake;
 
@@ -64,11 +62,18 @@ fn mount(fake: &Arc<Fake>) -> Arc<Core> {
 
 fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
     let opened = fake.open_session(read_only);
-    let backend: Arc<dyn crate::backend::Backend> = Arc::clone(fake) as _;
-    let session = Session::new(Arc::clone(&backend), &opened, read_only, Instant::now());
-    let labels = Labels { filesystem: "default".to_owned(), mount: "/mnt".to_owned() };
-    let parts = Parts { backend, session, map: fake.map(), memory: MEMORY_MIN, labels };
-    Core::start(parts, Handle::current(), None)
+    let attachment = Attachment {
+        backend: Arc::clone(fake) as _,
+        opened,
+        asked: Instant::now(),
+        read_only,
+        map: fake.map(),
+        memory: MEMORY_MIN,
+        filesystem: "default".to_owned(),
+        mount: "/mnt".to_owned(),
+        sealing_threads: false,
+    };
+    Core::attach(attachment, Handle::current())
 }
 
 async fn create(core: &Arc<Core>, text: &str) -> (Attributes, HandleId) {

@@ -172,3 +172,67 @@ async fn a_session_that_is_closed_at_a_drive_has_ended() {
     assert_eq!(core.fsync(handle).await, Err(FsError::SessionEnded));
     assert!(core.has_ended());
 }
+
+#[tokio::test(start_paused = true)]
+async fn extents_are_committed_in_the_order_of_the_file_while_others_are_on_their_way() {
+    let (fake, core) = six_of_seven().await;
+    fake.fault(2, Fault::Late(Duration::from_millis(50)));
+    put_file(&core, "a", &pattern(80 << 20, 1)).await;
+    let offers = offered(&fake);
+    let offsets: Vec<u64> = offers.concat().iter().map(|extent| extent.offset.get()).collect();
+    assert!(offsets.is_sorted() && offsets.len() == 20, "{offsets:?}");
+    assert!(offers.len() > 4, "{}", offers.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_again_and_again_leaves_little_behind() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (_, handle) = create(&core, "a").await;
+    fake.fault(3, Fault::Dead);
+    for index in 0..20 {
+        core.write(handle, index << 20, &pattern(1 << 20, index)).await.expect("writes");
+    }
+    sleep(Duration::from_secs(300)).await;
+    let stored = fake.state().drives[&fake::drive(0)].shards.len();
+    // Five of the first flight, and one of each of ten others.
+    assert!(stored <= 17, "{stored}");
+    fake.fault(3, Fault::None);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(core.counts().dirty_bytes, 0);
+}
+
+/// A mount with files, overwrites and a drive that dies and is replaced; what was asked of whom.
+async fn history() -> (Vec<String>, Vec<String>) {
+    let (fake, core) = six_of_seven().await;
+    for file in 0..4_u64 {
+        let (_, handle) = create(&core, &format!("f{file}")).await;
+        for index in 0..60 {
+            let at = index * 37 % 64 * 8192;
+            core.write(handle, at, &pattern(6000, file + index)).await.expect("writes");
+            if index % 7 == 0 {
+                core.fsync(handle).await.expect("commits");
+            }
+        }
+    }
+    fake.fault(1, Fault::Hanging);
+    sleep(Duration::from_secs(3)).await;
+    fake.replace(1, |_| 6);
+    sleep(Duration::from_secs(30)).await;
+    core.unmount(Duration::from_secs(60)).await.expect("all is written");
+    let state = fake.state();
+    let puts = state.trace.iter().map(|put| format!("{put:?}")).collect();
+    (puts, state.owner.calls.iter().map(|call| format!("{call:?}")).collect())
+}
+
+#[test]
+fn the_same_history_repeats_itself() {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(history())
+    };
+    let ((puts, calls), again) = (run(), run());
+    assert!(puts.len() > 300 && calls.len() > 50, "{} {}", puts.len(), calls.len());
+    assert_eq!(puts, again.0);
+    assert_eq!(calls, again.1);
+}

@@ -25,6 +25,16 @@ async fn a_write_beyond_the_room_of_the_filesystem_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_write_that_does_not_fit_is_short() {
+    let fake = Fake::new();
+    fake.state().owner.free = 6 * MIB;
+    let core = mount(&fake);
+    let (_, handle) = create(&core, "a").await;
+    assert_eq!(core.write(handle, 0, &pattern(9 << 20, 1)).await, Ok(4 << 20));
+    assert_eq!(core.write(handle, 4 * MIB, &pattern(5 << 20, 1)).await, Err(FsError::NoSpace));
+}
+
+#[tokio::test(start_paused = true)]
 async fn small_extents_take_what_their_copies_take() {
     let fake = Fake::new();
     fake.state().owner.free = MIB;

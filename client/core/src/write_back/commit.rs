@@ -68,6 +68,7 @@ impl Core {
                 return Ok(());
             }
             tokio::select! {
+                biased;
                 changed = timeout_at(until, map.changed()) => drop(changed.map_err(|_| error)?),
                 () = self.session.ended() => return Err(FsError::SessionEnded),
             }
