@@ -4,11 +4,11 @@
 //!   shard's row; [`MemoryLog`] keeps them in memory for tests.
 //! - [`Index`]: the rows as they are after a position of the log. A cache: [`recover_index`] brings it up to the log's
 //!   end, from a checkpoint if need be.
-//! - [`StoreFile`]: the cluster store of an embedded cluster, one sealed file.
+//! - [`store`]: the cluster store, a sealed copy on each of several drives.
 //!
 //! The log is asynchronous: it spawns nothing, and its time is tokio's, so that it runs on one thread with simulated
 //! time as well. Calls to drives ([`LogDrives`]) and to the cluster store ([`ShardRegistry`]) are its arguments. The
-//! index and the store's file block.
+//! index blocks.
 
 mod checkpoint;
 #[cfg(test)]
@@ -21,7 +21,6 @@ mod recovery;
 mod registry;
 mod replicated;
 pub mod store;
-mod store_file;
 
 pub use checkpoint::{CheckpointError, LoadError, load as load_checkpoint};
 pub use drives::{DriveCallError, LogDrives};
@@ -33,4 +32,3 @@ pub use log::{
 pub use recovery::{RecoverIndexError, Recovered, recover_index};
 pub use registry::{ShardRegistry, SwapError};
 pub use replicated::{LogSettings, ReplicatedLog, TakeOverError, TooFewDrives, checkpoint_is_due, choose};
-pub use store_file::{Generation, OpenedStore, StoreDamage, StoreError, StoreFile, StoreHeader};

@@ -1,10 +1,11 @@
 //! What needs a person's attention: a pure function of the cluster's state.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
-use weft_layout::{ClusterMap, DriveState};
-use weft_types::{ByteCount, Role};
-use weft_wire::management::{Alert, NodeReport, NodeStatus, Severity};
+use weft_layout::{ClusterMap, DriveState, MAX_HISTORY};
+use weft_types::{ByteCount, MetadataShard, Role};
+use weft_wire::management::{Alert, NodeReport, NodeStatus, Severity, StoreState};
 
 use crate::membership::SILENCE_MAX;
 
@@ -25,8 +26,38 @@ pub(crate) struct Health<'a> {
     pub running_for: Duration,
     /// Whether the KMS key lies in a file on this host.
     pub local_kms: bool,
+    /// How the cluster store is.
+    pub store: &'a StoreState,
     /// Why the cluster store was not written the last time.
     pub store_fault: Option<&'a str>,
+    /// Drives that came back.
+    pub returning: &'a [Waiting],
+    /// Filesystems with extents that lie by earlier lists of groups, and how many groups those are.
+    pub unspread: &'a BTreeMap<String, usize>,
+    /// Logs with too few copies.
+    pub short_logs: &'a [ShortLog],
+}
+
+/// A drive that came back and does not count yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Its name.
+    pub drive: String,
+    /// The filesystems that have not compared it with their extents.
+    pub waits_for: Vec<String>,
+}
+
+/// A log with too few copies on drives that are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShortLog {
+    /// Whose.
+    pub filesystem: String,
+    /// Of which shard.
+    pub shard: MetadataShard,
+    /// Copies of the segment that has fewest.
+    pub copies: usize,
+    /// How many there should be.
+    pub wanted: usize,
 }
 
 /// All alerts, the worst first.
@@ -38,11 +69,9 @@ pub(crate) fn alerts(health: &Health<'_>) -> Vec<Alert> {
         reported(node, &mut alerts);
     }
     space(health, &mut alerts);
-    if let Some(fault) = health.store_fault {
-        let cause = format!("the cluster store cannot be written: {fault}");
-        let next_step = "make room on the disk that holds it, or replace the disk".to_owned();
-        alerts.push(Alert { severity: Severity::Critical, cause, next_step });
-    }
+    placement(health, &mut alerts);
+    care(health, &mut alerts);
+    store(health, &mut alerts);
     if health.local_kms {
         alerts.push(alert(
             Severity::Notice,
@@ -76,7 +105,9 @@ fn redundancy(health: &Health<'_>, alerts: &mut Vec<Alert>) {
         Some(left) if left < protection.parity() => alerts.push(alert(
             Severity::Warning,
             format!("{left} more losses are survived instead of {}", protection.parity()),
-            if down.is_empty() {
+            if !health.returning.is_empty() || !health.unspread.is_empty() {
+                "wait until what was written meanwhile has been moved to where it belongs".to_owned()
+            } else if down.is_empty() {
                 "add failure domains, so that every shard of a stripe has one of its own".to_owned()
             } else {
                 format!("bring back {names}")
@@ -143,6 +174,104 @@ fn reported(node: &NodeStatus, alerts: &mut Vec<Alert>) {
             Severity::Warning,
             format!("{} {name} reports: {text}", node.role),
             format!("see `weft logs {name}`"),
+        ));
+    }
+}
+
+/// Where shards can go.
+fn placement(health: &Health<'_>, alerts: &mut Vec<Alert>) {
+    let (map, protection) = (health.map, health.map.protection);
+    let (healthy, necessary) = (map.healthy_domains(), usize::from(protection.domains_min_for_writes()));
+    if healthy < necessary {
+        let (width, max) = (protection.width(), protection.max_shards_per_domain());
+        alerts.push(alert(
+            Severity::Critical,
+            format!(
+                "writes wait: protection {protection} needs {necessary} healthy failure domains ({width} shards, at most {max} in one domain), and {healthy} have a drive that is up"
+            ),
+            "start drives again with `weft up`",
+        ));
+    } else if healthy < usize::from(protection.width()) {
+        let width = protection.width();
+        alerts.push(alert(
+            Severity::Warning,
+            format!(
+                "{healthy} failure domains for {width} shards: new writes put several shards into one domain"
+            ),
+            "bring back drives; what was written meanwhile is spread again then",
+        ));
+    }
+    let full = map.groups.iter().filter(|group| group.history.len() >= MAX_HISTORY).count();
+    if full > 0 {
+        alerts.push(alert(
+            Severity::Warning,
+            format!(
+                "{full} placement groups changed {MAX_HISTORY} times without their extents being moved, and stay as they are"
+            ),
+            "find the drive that comes and goes in `weft logs compute0`, and mount every filesystem so that its extents can be moved",
+        ));
+    }
+}
+
+/// What owners have to do before everything is where it belongs.
+fn care(health: &Health<'_>, alerts: &mut Vec<Alert>) {
+    for Waiting { drive, waits_for } in health.returning {
+        let filesystems = waits_for.join(", ");
+        alerts.push(alert(
+            Severity::Notice,
+            format!("drive {drive} is back and is compared with the extents of {filesystems}"),
+            "wait; it counts once that is done. If it stays so, mount those filesystems",
+        ));
+    }
+    for drive in health.map.drives.iter().filter(|drive| drive.missing > 0) {
+        alerts.push(alert(
+            Severity::Warning,
+            format!("drive {} lacks {} shards that it should hold", drive.name, drive.missing),
+            "they are read from the rest of their stripes; lose no other drive before they are rebuilt",
+        ));
+    }
+    for (filesystem, groups) in health.unspread {
+        alerts.push(alert(
+            Severity::Notice,
+            format!("extents of {filesystem} in {groups} placement groups may lie where they did before drives changed"),
+            "wait; they are moved in the background. If it stays so, mount the filesystem",
+        ));
+    }
+    for ShortLog { filesystem, shard, copies, wanted } in health.short_logs {
+        let severity = if *copies == 0 { Severity::Critical } else { Severity::Warning };
+        alerts.push(alert(
+            severity,
+            format!("the log of {filesystem} (metadata shard {shard}) has {copies} of {wanted} copies"),
+            "bring back drives that are down; its owner makes new copies on others meanwhile",
+        ));
+    }
+}
+
+/// The cluster store.
+fn store(health: &Health<'_>, alerts: &mut Vec<Alert>) {
+    let StoreState { voters, necessary, holding, fenced, .. } = *health.store;
+    if let Some(by) = fenced {
+        alerts.push(alert(
+            Severity::Critical,
+            format!("another management process has opened the cluster store under term {by}"),
+            "stop one of the two; this one has stopped changing anything",
+        ));
+    }
+    if let Some(fault) = health.store_fault {
+        alerts.push(alert(
+            Severity::Critical,
+            format!("the cluster store cannot be written: {fault}"),
+            "bring back the voting drives that are down, or make room on those that are full",
+        ));
+    } else if holding < voters && health.running_for > SILENCE_MAX {
+        let spare = holding.saturating_sub(necessary);
+        let severity = if holding < necessary { Severity::Critical } else { Severity::Warning };
+        alerts.push(alert(
+            severity,
+            format!(
+                "{holding} of {voters} copies of the cluster store are current, {necessary} are necessary: {spare} more may be lost"
+            ),
+            "bring back drives that are down; the copies follow by themselves",
         ));
     }
 }

@@ -3,10 +3,12 @@
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use weft_keys::{KmsWrapped, WrappedKey};
-use weft_types::{Epoch, FilesystemId, KeyVersion, MetadataShard, NodeId, Timestamp};
-use weft_wire::management::{FilesystemInfo, FilesystemKeyWrap, FilesystemRefusal, Ownership};
+use weft_types::{FilesystemId, KeyVersion, Timestamp};
+use weft_wire::management::{FilesystemInfo, FilesystemKeyWrap, FilesystemRefusal};
 
 use crate::contents::Contents;
+use crate::sessions::SessionRow;
+use crate::shards::ShardState;
 
 /// Most filesystems of a cluster: a list of them fits one answer.
 pub(crate) const FILESYSTEMS_MAX: usize = 1024;
@@ -36,9 +38,12 @@ pub(crate) struct FilesystemRow {
     /// Its name key, wrapped under the newest filesystem key.
     #[n(6)]
     pub name_key: WrappedKey,
-    /// Who owns its metadata shards; a shard that never had an owner is absent.
+    /// Its metadata shards; one that never had an owner is absent.
     #[n(7)]
-    pub owners: Vec<ShardOwner>,
+    pub shards: Vec<ShardState>,
+    /// Its sessions that have not ended.
+    #[n(8)]
+    pub sessions: Vec<SessionRow>,
 }
 
 /// A version of a filesystem key.
@@ -51,21 +56,6 @@ pub(crate) struct FilesystemKeyRow {
     /// What the KMS answered.
     #[n(1)]
     pub wrapped: KmsWrapped,
-}
-
-/// The last ownership of a metadata shard.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub(crate) struct ShardOwner {
-    /// The shard.
-    #[n(0)]
-    pub shard: MetadataShard,
-    /// The ownership's epoch; the first is 1.
-    #[n(1)]
-    pub epoch: Epoch,
-    /// To whom it was given.
-    #[n(2)]
-    pub owner: NodeId,
 }
 
 /// A filesystem that is marked as being deleted.
@@ -97,18 +87,14 @@ impl FilesystemRow {
         }
     }
 
-    fn ownership(&self, epoch: Epoch) -> Ownership {
+    /// The keys as their owner gets them: the filesystem keys as the KMS wrapped them, the metadata and name keys under
+    /// a filesystem key.
+    pub(crate) fn wraps(&self) -> (Vec<FilesystemKeyWrap>, ByteVec, ByteVec) {
         let wrap = |key: &FilesystemKeyRow| FilesystemKeyWrap {
             version: key.version,
             wrapped: key.wrapped.as_bytes().to_vec().into(),
         };
-        Ownership {
-            filesystem: self.info(),
-            epoch,
-            filesystem_keys: self.keys.iter().map(wrap).collect(),
-            metadata_key: encoded(&self.metadata_key),
-            name_key: encoded(&self.name_key),
-        }
+        (self.keys.iter().map(wrap).collect(), encoded(&self.metadata_key), encoded(&self.name_key))
     }
 }
 
@@ -175,36 +161,6 @@ impl Contents {
         self.filesystems.len() < before
     }
 
-    /// Gives a metadata shard to an owner under an epoch that was never given before. A filesystem that is being
-    /// deleted has owners too: they delete it.
-    ///
-    /// # Errors
-    /// `NotFound`; `Store` for a shard that filesystems of this version do not have.
-    pub(crate) fn take_ownership(
-        &mut self,
-        name: &str,
-        shard: MetadataShard,
-        owner: NodeId,
-    ) -> Result<Ownership, FilesystemRefusal> {
-        let index = self.position(name).map_err(|_| FilesystemRefusal::NotFound)?;
-        if shard != MetadataShard::new(0) {
-            let reason = format!("{name} has no metadata shard {shard}");
-            return Err(FilesystemRefusal::Store { reason });
-        }
-        let row = &mut self.filesystems[index];
-        let epoch = match row.owners.iter_mut().find(|last| last.shard == shard) {
-            Some(last) => {
-                (last.epoch, last.owner) = (last.epoch.next(), owner);
-                last.epoch
-            }
-            None => {
-                row.owners.push(ShardOwner { shard, epoch: Epoch::new(1), owner });
-                Epoch::new(1)
-            }
-        };
-        Ok(row.ownership(epoch))
-    }
-
     /// The filesystems, by name.
     pub(crate) fn infos(&self) -> Vec<FilesystemInfo> {
         self.filesystems.iter().map(FilesystemRow::info).collect()
@@ -225,8 +181,6 @@ mod tests {
     use super::*;
     use crate::fixture;
     use proptest::prelude::*;
-
-    const OWNER: NodeId = NodeId::from_bytes([7; 16]);
 
     #[test]
     fn names_are_plain() {
@@ -260,37 +214,14 @@ mod tests {
 
     #[test]
     fn an_owner_gets_the_keys_as_they_are_stored() {
-        let mut contents = fixture::contents();
         let row = fixture::filesystem("home");
-        contents.create(row.clone()).expect("created");
-        let ownership = contents.take_ownership("home", MetadataShard::new(0), OWNER).expect("owned");
-        assert_eq!(&ownership.filesystem_keys[0].wrapped[..], row.keys[0].wrapped.as_bytes());
-        let name_key: WrappedKey = minicbor::decode(&ownership.name_key).expect("decodes");
-        assert_eq!(name_key, row.name_key);
-        assert!(contents.take_ownership("home", MetadataShard::new(1), OWNER).is_err());
-        assert!(contents.take_ownership("none", MetadataShard::new(0), OWNER).is_err());
+        let (filesystem_keys, metadata_key, name_key) = row.wraps();
+        assert_eq!(&filesystem_keys[0].wrapped[..], row.keys[0].wrapped.as_bytes());
+        let read = |bytes: &[u8]| minicbor::decode::<WrappedKey>(bytes).expect("decodes");
+        assert_eq!((read(&metadata_key), read(&name_key)), (row.metadata_key, row.name_key));
     }
 
     proptest! {
-        #[test]
-        fn no_epoch_is_given_twice(steps in proptest::collection::vec((0_usize..3, any::<bool>()), 1..40)) {
-            let mut contents = fixture::contents();
-            let names = ["a", "b", "c"];
-            for name in names {
-                contents.create(fixture::filesystem(name)).expect("created");
-            }
-            let mut last = [Epoch::new(0); 3];
-            for (filesystem, reopen) in steps {
-                if reopen {
-                    contents = Contents::decode(contents.map.cluster, &contents.encode()).expect("decodes");
-                }
-                let taken = contents.take_ownership(names[filesystem], MetadataShard::new(0), OWNER);
-                let epoch = taken.expect("owned").epoch;
-                prop_assert!(epoch > last[filesystem]);
-                last[filesystem] = epoch;
-            }
-        }
-
         #[test]
         fn filesystems_stand_by_name(names in proptest::collection::vec("[a-z]{1,4}", 0..20)) {
             let mut contents = fixture::contents();

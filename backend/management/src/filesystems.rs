@@ -1,9 +1,9 @@
-//! Creating filesystems and giving them to owners.
+//! Creating filesystems.
 
 use std::time::SystemTime;
 
-use weft_types::{MetadataShard, NodeId, Timestamp};
-use weft_wire::management::{FilesystemInfo, FilesystemRefusal, Ownership};
+use weft_types::Timestamp;
+use weft_wire::management::{FilesystemInfo, FilesystemRefusal};
 
 use crate::keeper::{ChangeError, in_one_line};
 use crate::management::Management;
@@ -23,30 +23,12 @@ impl Management {
         tracing::info!(filesystem = %info.id, name = info.name, "a filesystem was created");
         Ok(info)
     }
-
-    /// Gives a metadata shard to an owner under a new epoch; durable on return.
-    pub(crate) async fn own_filesystem(
-        &self,
-        name: String,
-        shard: MetadataShard,
-        owner: NodeId,
-    ) -> Result<Ownership, FilesystemRefusal> {
-        let change =
-            move |contents: &mut crate::contents::Contents| contents.take_ownership(&name, shard, owner);
-        let ownership = self.keeper.change(change).await.map_err(store_refusal)?;
-        tracing::info!(filesystem = %ownership.filesystem.id, %shard, epoch = %ownership.epoch, %owner, "owned");
-        Ok(ownership)
-    }
 }
 
 /// What a caller learns of a change that was not made.
 pub(crate) fn store_refusal(error: ChangeError<FilesystemRefusal>) -> FilesystemRefusal {
     match error {
         ChangeError::Refused(refusal) => refusal,
-        ChangeError::Store(error) => {
-            tracing::error!(error = &error as &dyn core::error::Error, "the cluster store was not written");
-            FilesystemRefusal::Store { reason: in_one_line(&error) }
-        }
-        ChangeError::BrokenOff => FilesystemRefusal::Store { reason: "writing was broken off".to_owned() },
+        ChangeError::Write(error) => FilesystemRefusal::Store { reason: in_one_line(&error) },
     }
 }

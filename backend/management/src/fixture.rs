@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::contents::Contents;
 use crate::filesystem::{FilesystemKeyRow, FilesystemRow};
 use crate::secret_text::SecretText;
+use crate::voters::choose_voters;
 
 /// Usable bytes of each drive of [`map`].
 pub(crate) const DRIVE_BYTES: u64 = 1 << 30;
@@ -25,6 +26,8 @@ pub(crate) fn map() -> ClusterMap {
         failure_domain: format!("drive{n}"),
         capacity: ByteCount::new(DRIVE_BYTES),
         state: DriveState::Up,
+        returned: MapVersion::default(),
+        missing: 0,
     };
     let node = |n: u8, port: u16| NodeEntry {
         node: NodeId::from_bytes([n; 16]),
@@ -44,7 +47,9 @@ pub(crate) fn map() -> ClusterMap {
 }
 
 pub(crate) fn contents() -> Contents {
-    Contents::new(map(), SecretText::new(Zeroizing::new("the authority's key".to_owned())))
+    let map = map();
+    let voters = choose_voters(&map);
+    Contents::new(map, SecretText::new(Zeroizing::new("the authority's key".to_owned())), voters)
 }
 
 pub(crate) fn filesystem(name: &str) -> FilesystemRow {
@@ -61,6 +66,7 @@ pub(crate) fn filesystem(name: &str) -> FilesystemRow {
         keys: vec![FilesystemKeyRow { version, wrapped: KmsWrapped::from_bytes(vec![5; 40]) }],
         metadata_key: key.wrap_metadata_key(&MetadataKey::from_bytes(&[6; 32]), nonce()),
         name_key: key.wrap_name_key(&NameKey::from_bytes(&[7; 32]), nonce()),
-        owners: Vec::new(),
+        shards: Vec::new(),
+        sessions: Vec::new(),
     }
 }

@@ -2,18 +2,22 @@
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use weft_kms::{KeyManagement, Provider};
 use weft_layout::DriveState;
-use weft_pki::NodeIdentity;
+use weft_pki::{ClusterAuthority, NodeIdentity};
 use weft_transport::Pool;
-use weft_types::DriveId;
 use weft_wire::management::{Heartbeat, HeartbeatHeard, HeartbeatRefusal, Status};
 
+use crate::care::{Care, Owned};
+use crate::contents::Contents;
+use crate::health::{NextMap, next_map};
 use crate::keeper::{ChangeError, Keeper};
+use crate::leases::Leases;
 use crate::membership::{LOOK_EVERY, Membership};
+use crate::space::net_free;
 use crate::status::{Surroundings, status};
 
 /// Between two attempts to write a store that could not be written.
@@ -25,13 +29,16 @@ pub(crate) struct Management(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
+    pub(crate) authority: ClusterAuthority,
     pub(crate) kms: Arc<dyn KeyManagement>,
     pub(crate) pool: Pool,
     /// Something is to be deleted.
     pub(crate) deleting: Notify,
+    /// Something was heard that may change the map.
+    pub(crate) look: Notify,
+    pub(crate) leases: Mutex<Leases>,
     membership: Mutex<Membership>,
-    /// A drive that counts as down was heard of.
-    back: Notify,
+    care: Mutex<Care>,
     started: Instant,
 }
 
@@ -44,56 +51,82 @@ impl core::ops::Deref for Management {
 }
 
 impl Management {
-    pub(crate) fn new(keeper: Keeper, kms: Arc<dyn KeyManagement>, pool: Pool) -> Self {
+    /// Management over a store that was just opened.
+    pub(crate) fn new(
+        keeper: Keeper,
+        authority: ClusterAuthority,
+        kms: Arc<dyn KeyManagement>,
+        pool: Pool,
+    ) -> Self {
         Self(Arc::new(Shared {
             keeper,
+            authority,
             kms,
             pool,
             deleting: Notify::new(),
+            look: Notify::new(),
+            leases: Mutex::default(),
             membership: Mutex::default(),
-            back: Notify::new(),
+            care: Mutex::default(),
             started: Instant::now(),
         }))
     }
 
-    /// Keeps the drives' states in the map true, for ever.
+    /// Keeps the map true, for ever.
     pub(crate) async fn watch(self) {
         loop {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = self.back.notified() => {}
+                () = self.look.notified() => {}
             }
-            let changed = self.membership().changed_drives(&self.keeper.contents().map, self.now());
-            if !changed.is_empty() && !self.change_states(changed).await {
-                tokio::time::sleep(STORE_RETRY).await;
+            let (contents, now) = (self.keeper.contents(), self.now());
+            let found = self.membership().changed_drives(&contents.map, now);
+            let owned = self.owned(&contents);
+            let care = self.care().clone();
+            if next_map(&contents.map, &found, &care, &owned).is_none() {
+                continue;
             }
-        }
-    }
-
-    async fn change_states(&self, changed: Vec<(DriveId, DriveState)>) -> bool {
-        let change = move |contents: &mut crate::contents::Contents| {
-            for (id, state) in &changed {
-                if let Some(drive) = contents.map.drives.iter_mut().find(|drive| drive.id == *id) {
-                    tracing::warn!(drive = drive.name, was = %drive.state, is = %state, "a drive changed its state");
-                    drive.state = *state;
+            let change = move |contents: &mut Contents| {
+                let next = next_map(&contents.map, &found, &care, &owned).ok_or(())?;
+                contents.map = next.map.clone();
+                Ok(next)
+            };
+            match self.keeper.change(change).await {
+                Ok(next) => tell(&next),
+                Err(ChangeError::Refused(())) => {}
+                Err(ChangeError::Write(error)) => {
+                    tracing::error!(
+                        error = &error as &dyn core::error::Error,
+                        "the cluster map was not changed"
+                    );
+                    tokio::time::sleep(STORE_RETRY).await;
                 }
             }
-            contents.map.version = contents.map.version.next();
-            Ok::<_, core::convert::Infallible>(contents.map.version)
-        };
-        match self.keeper.change(change).await {
-            Ok(version) => {
-                tracing::info!(%version, "the cluster map changed");
-                true
-            }
-            Err(ChangeError::Store(error)) => {
-                tracing::error!(error = &error as &dyn core::error::Error, "the cluster map was not changed");
-                false
-            }
-            Err(ChangeError::Refused(never)) => match never {},
-            Err(ChangeError::BrokenOff) => false,
         }
     }
+}
+
+/// Logs what became of the map, and why.
+fn tell(next: &NextMap) {
+    let map = &next.map;
+    for (id, was, is) in &next.states {
+        let name = map.drive(*id).map_or("", |drive| drive.name.as_str());
+        tracing::warn!(drive = name, %was, %is, "a drive changed its state");
+    }
+    for moved in &next.moves {
+        let (group, slot, from, to) = (moved.group, moved.slot.get(), moved.from.short(), moved.to.short());
+        tracing::debug!(%group, slot, %from, %to, reason = %moved.reason, "a slot changed hands");
+    }
+    let mut reasons = std::collections::BTreeMap::<_, usize>::new();
+    for moved in &next.moves {
+        *reasons.entry(moved.reason.words()).or_default() += 1;
+    }
+    if let Some(error) = &next.not_placed {
+        tracing::error!(error = error as &dyn core::error::Error, "groups stay where they are");
+    }
+    let (held_back, proven) = (next.held_back.len(), next.proven);
+    tracing::info!(version = %map.version, moves = ?reasons, held_back, proven, "the cluster map changed");
 }
 
 impl Shared {
@@ -108,31 +141,55 @@ impl Shared {
         let mut membership = self.membership();
         membership.hear(self.now(), map, (peer.node, peer.role), heartbeat)?;
         if map.drives.iter().any(|drive| drive.node == peer.node && drive.state == DriveState::Down) {
-            self.back.notify_one();
+            self.look.notify_one();
         }
         let (capacity, used) = membership.raw_space(map);
-        Ok(HeartbeatHeard { map: map.version, capacity, used })
+        let (store, free) = (self.keeper.status().version, net_free(map, &membership));
+        Ok(HeartbeatHeard { map: map.version, capacity, used, store, free })
     }
 
     /// The cluster's state.
     pub(crate) fn status(&self) -> Status {
         let contents = self.keeper.contents();
-        let fault = self.keeper.fault();
+        let store = self.keeper.status();
         let kms = format!("{} {}", self.kms.provider(), self.kms.key_reference());
+        let owned = self.owned(&contents);
         let around = Surroundings {
             running_for: self.now(),
             kms: &kms,
             local_kms: self.kms.provider() == Provider::Local,
-            store_fault: fault.as_deref(),
+            store: &store,
+            owned: &owned,
         };
-        status(&contents.map, &self.membership(), &around)
+        let care = self.care().clone();
+        status(&contents, &self.membership(), &care, &around)
+    }
+
+    /// The shards whose extents count: those that have a log, and those whose owner may begin one now.
+    fn owned(&self, contents: &Contents) -> Vec<Owned> {
+        let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let counts = contents.shards().filter(|(row, state)| {
+            !state.row.segments.is_empty() || leases.is_held((row.id, state.shard), now)
+        });
+        let owned = |(row, state): (&crate::filesystem::FilesystemRow, &crate::shards::ShardState)| Owned {
+            shard: (row.id, state.shard),
+            epoch: state.row.epoch,
+            name: row.name.clone(),
+        };
+        counts.map(owned).collect()
+    }
+
+    pub(crate) fn care(&self) -> MutexGuard<'_, Care> {
+        self.care.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn membership(&self) -> MutexGuard<'_, Membership> {
         self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Duration {
+    /// How long management has run since it opened the store.
+    pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 }

@@ -10,6 +10,10 @@ use weft_wire::management::{FrontendReport, Heartbeat, HeartbeatRefusal, NodeRep
 /// A node that was silent for longer is down. With a heartbeat every second and a look every [`LOOK_EVERY`], a
 /// process that died is seen within five seconds, and three lost heartbeats are still forgiven.
 pub const SILENCE_MAX: Duration = Duration::from_millis(4500);
+/// While one drive goes down, those that were silent for longer than this go with it: what dies together makes one map.
+const SILENCE_TOGETHER: Duration = Duration::from_millis(3250);
+/// A drive that was up when management started may take so long to be heard of: drives start one after the other.
+const START_GRACE: Duration = Duration::from_secs(10);
 /// How often states are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Most frontends that are remembered; beyond it, those silent for longest are forgotten, their counters with them.
@@ -95,16 +99,25 @@ impl Membership {
             .map(|((node, _), heard)| (*node, heard))
     }
 
-    /// The drives whose state in the map is no longer true, with the true one.
+    /// The drives whose state in the map is no longer true, with the true one: those that fell silent are down, those
+    /// that were down and speak return.
     ///
-    /// A drive that was not heard of yet keeps its state for as long as one that fell silent when management started.
-    /// A drive that is being emptied stays so.
+    /// A drive that was not heard of yet keeps its state for [`START_GRACE`]. A drive that is being emptied stays so.
     pub(crate) fn changed_drives(&self, map: &ClusterMap, now: Duration) -> Vec<(DriveId, DriveState)> {
-        let state = |drive: &DriveEntry| match (drive.state, self.of(drive.node)) {
-            (DriveState::Draining, _) => DriveState::Draining,
-            (state, None) if now <= SILENCE_MAX => state,
-            (_, heard) if is_up(heard.map(|heard| heard.at), now) => DriveState::Up,
-            _ => DriveState::Down,
+        let silence = |drive: &DriveEntry| self.of(drive.node).map(|heard| now.saturating_sub(heard.at));
+        let is_down = |drive: &DriveEntry, max: Duration| match silence(drive) {
+            None => now > START_GRACE,
+            Some(silence) => silence > max,
+        };
+        let counted = |drive: &&DriveEntry| matches!(drive.state, DriveState::Up | DriveState::Returning);
+        let someone_fell = map.drives.iter().filter(counted).any(|drive| is_down(drive, SILENCE_MAX));
+        let max = if someone_fell { SILENCE_TOGETHER } else { SILENCE_MAX };
+        let state = |drive: &DriveEntry| match drive.state {
+            DriveState::Up | DriveState::Returning if is_down(drive, max) => DriveState::Down,
+            DriveState::Down if silence(drive).is_some_and(|silence| silence <= SILENCE_TOGETHER) => {
+                DriveState::Returning
+            }
+            state => state,
         };
         let states = map.drives.iter().map(|drive| (drive, state(drive)));
         states
@@ -133,6 +146,25 @@ impl Membership {
             used = used.saturating_add(of_drive.1);
         }
         (ByteCount::new(capacity), ByteCount::new(used))
+    }
+
+    /// Bytes of shards that can be written now, by the room on each drive that is up and its part in the groups: the
+    /// first drive that is full ends it. `None` while not one of them was heard of.
+    pub(crate) fn raw_writable(&self, map: &ClusterMap) -> Option<ByteCount> {
+        let mut slots: BTreeMap<DriveId, u128> = BTreeMap::new();
+        for member in map.groups.iter().flat_map(|group| &group.members) {
+            *slots.entry(*member).or_default() += 1;
+        }
+        let all = slots.values().sum::<u128>();
+        let room = |drive: &DriveEntry| {
+            let held = *slots.get(&drive.id)?;
+            match &self.of(drive.node).filter(|_| drive.state == DriveState::Up)?.last.report {
+                NodeReport::Drive(report) => Some(u128::from(report.writable.get()) * all / held),
+                _ => None,
+            }
+        };
+        let least = map.drives.iter().filter_map(room).min()?;
+        Some(ByteCount::new(u64::try_from(least).unwrap_or(u64::MAX)))
     }
 
     fn forget_frontends(&mut self, max: usize) {

@@ -27,7 +27,8 @@ pub(crate) async fn filesystem(
         keys: vec![FilesystemKeyRow { version, wrapped }],
         metadata_key: key.wrap_metadata_key(&MetadataKey::generate(&mut random::fill), random::nonce()),
         name_key: key.wrap_name_key(&NameKey::generate(&mut random::fill), random::nonce()),
-        owners: Vec::new(),
+        shards: Vec::new(),
+        sessions: Vec::new(),
     })
 }
 

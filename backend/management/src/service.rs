@@ -7,6 +7,10 @@ use weft_wire::management::{
     CreateFilesystem, DeleteFilesystem, FilesystemDeleted, FilesystemsListed, GetMap, GetStatus, Heartbeat,
     ListFilesystems, MapReply, OwnFilesystem,
 };
+use weft_wire::ownership::{
+    CareHeard, EndSession, GetShardRow, RegisterSession, RenewOwnerships, ReportCare, SessionEnded,
+    ShardSwapped, SwapShard,
+};
 
 use crate::management::Management;
 
@@ -27,8 +31,8 @@ fn answer<T, R>(result: Result<T, R>) -> Answer<T, R> {
 pub(crate) fn router(management: &Management) -> Router {
     let (map, status, list) = (management.clone(), management.clone(), management.clone());
     let (hear, create) = (management.clone(), management.clone());
-    let (delete, own) = (management.clone(), management.clone());
-    Router::new()
+    let delete = management.clone();
+    let router = Router::new()
         .on(ANYONE, move |_, call: GetMap, _| {
             let contents = map.keeper.contents();
             let changed = call.known != Some(contents.map.version);
@@ -57,9 +61,46 @@ pub(crate) fn router(management: &Management) -> Router {
                 let deleted = delete.delete_filesystem(call.name, context.deadline).await;
                 answer(deleted.map(|()| FilesystemDeleted {}))
             }
-        })
-        .on(&[Role::Compute], move |context: CallContext, call: OwnFilesystem, _| {
+        });
+    for_owners(router, management)
+}
+
+/// The calls of compute processes about the metadata shards that they own.
+fn for_owners(router: Router, management: &Management) -> Router {
+    let compute = &[Role::Compute];
+    let (own, swap, row) = (management.clone(), management.clone(), management.clone());
+    let (renew, register, end) = (management.clone(), management.clone(), management.clone());
+    let care = management.clone();
+    router
+        .on(compute, move |context: CallContext, call: OwnFilesystem, _| {
             let own = own.clone();
             async move { answer(own.own_filesystem(call.name, call.shard, context.peer.node).await) }
+        })
+        .on(compute, move |context: CallContext, call: SwapShard, _| {
+            let swap = swap.clone();
+            async move { answer(swap.swap_shard(call, context.peer.node).await.map(|()| ShardSwapped {})) }
+        })
+        .on(compute, move |context: CallContext, call: GetShardRow, _| {
+            let reply = row.shard_row(call, context.peer.node);
+            async move { answer(reply) }
+        })
+        .on(compute, move |context: CallContext, call: RenewOwnerships, _| {
+            let renewed = renew.renew_ownerships(&call, context.peer.node);
+            async move { answer(Ok(renewed)) }
+        })
+        .on(compute, move |context: CallContext, call: RegisterSession, _| {
+            let register = register.clone();
+            async move { answer(register.register_session(call, context.peer.node).await) }
+        })
+        .on(compute, move |context: CallContext, call: EndSession, _| {
+            let end = end.clone();
+            async move {
+                let ended = end.end_session(call.owner, call.session, context.peer.node).await;
+                answer(ended.map(|()| SessionEnded {}))
+            }
+        })
+        .on(compute, move |context: CallContext, call: ReportCare, _| {
+            let heard = care.report_care(&call, context.peer.node);
+            async move { answer(heard.map(|()| CareHeard {})) }
         })
 }

@@ -1,13 +1,19 @@
 //! The state of the whole cluster, put together. Pure.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
-use weft_layout::ClusterMap;
-use weft_types::{ByteCount, NodeId, Role};
-use weft_wire::management::{NodeStatus, Status};
+use weft_engine::store::StoreStatus;
+use weft_layout::{ClusterMap, DriveState};
+use weft_types::{NodeId, Role};
+use weft_wire::management::{NodeStatus, Status, StoreState};
 
-use crate::alerts::{Health, alerts};
+use crate::alerts::{Health, ShortLog, Waiting, alerts};
+use crate::care::{Care, Owned};
+use crate::contents::Contents;
+use crate::leases::Shard;
 use crate::membership::{Heard, Membership, is_up};
+use crate::space::net_free;
 
 /// What the status says besides the map and its nodes.
 #[derive(Debug, Clone, Copy)]
@@ -18,21 +24,29 @@ pub(crate) struct Surroundings<'a> {
     pub kms: &'a str,
     /// Whether the KMS key lies in a file on this host.
     pub local_kms: bool,
-    /// Why the cluster store was not written the last time.
-    pub store_fault: Option<&'a str>,
+    /// How the cluster store is.
+    pub store: &'a StoreStatus,
+    /// The shards whose extents count.
+    pub owned: &'a [Owned],
 }
 
 /// The cluster's state now.
-pub(crate) fn status(map: &ClusterMap, membership: &Membership, around: &Surroundings<'_>) -> Status {
-    let now = around.running_for;
+pub(crate) fn status(
+    contents: &Contents,
+    membership: &Membership,
+    care: &Care,
+    around: &Surroundings<'_>,
+) -> Status {
+    let (map, now) = (&contents.map, around.running_for);
     let mut nodes = known_nodes(map, membership, now);
     nodes.extend(membership.frontends().map(|(node, heard)| {
         let named = Named { node, role: Role::Frontend, container: &heard.last.container, address: "" };
         node_status(named, Some(heard), now)
     }));
-    let survived = map.groups.iter().map(|group| map.losses_survived(group)).min().flatten();
-    let capacity = map.net_capacity();
-    let free = capacity.saturating_sub(net_used(map, membership));
+    let survived = map.losses_survived_by_all();
+    let (capacity, free) = (map.net_capacity(), net_free(map, membership));
+    let store = store_state(contents, around.store);
+    let (returning, unspread) = (returning(map, care, around.owned), unspread(map, care, around.owned));
     let health = Health {
         map,
         nodes: &nodes,
@@ -41,7 +55,11 @@ pub(crate) fn status(map: &ClusterMap, membership: &Membership, around: &Surroun
         free,
         running_for: now,
         local_kms: around.local_kms,
-        store_fault: around.store_fault,
+        store: &store,
+        store_fault: around.store.fault.as_deref(),
+        returning: &returning,
+        unspread: &unspread,
+        short_logs: &short_logs(contents),
     };
     Status {
         alerts: alerts(&health),
@@ -51,7 +69,64 @@ pub(crate) fn status(map: &ClusterMap, membership: &Membership, around: &Surroun
         kms: around.kms.to_owned(),
         capacity,
         free,
+        store,
     }
+}
+
+fn store_state(contents: &Contents, store: &StoreStatus) -> StoreState {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let reached = store.holding.iter().filter(|home| {
+        let drive = contents.map.drive(home.drive);
+        drive.is_some_and(|drive| drive.incarnation == home.incarnation && drive.state != DriveState::Down)
+    });
+    StoreState {
+        version: store.version,
+        voters: count(store.voters.len()),
+        necessary: count(contents.voters.majority()),
+        holding: count(reached.count()),
+        fenced: store.fenced,
+    }
+}
+
+/// The drives that came back, and whom each waits for.
+fn returning(map: &ClusterMap, care: &Care, owned: &[Owned]) -> Vec<Waiting> {
+    let returning = map.drives.iter().filter(|drive| drive.state == DriveState::Returning);
+    let waiting = |drive: &weft_layout::DriveEntry| {
+        let waits_for = care.not_reconciled(drive, owned).map(|owned| owned.name.clone()).collect();
+        Waiting { drive: drive.name.clone(), waits_for }
+    };
+    returning.map(waiting).collect()
+}
+
+/// Filesystems with extents that may still lie by earlier lists of groups, and by how many of them.
+fn unspread(map: &ClusterMap, care: &Care, owned: &[Owned]) -> BTreeMap<String, usize> {
+    let groups = map.groups.iter().filter(|group| !group.history.is_empty());
+    let mut unspread = BTreeMap::new();
+    for group in groups {
+        for owned in owned {
+            let floor = care.floor(group.id, core::slice::from_ref(owned));
+            if floor.is_none_or(|floor| floor < group.epoch) {
+                *unspread.entry(owned.name.clone()).or_default() += 1;
+            }
+        }
+    }
+    unspread
+}
+
+/// Logs of which some segment has fewer copies on drives that are there than it should.
+fn short_logs(contents: &Contents) -> Vec<ShortLog> {
+    let wanted = usize::from(contents.map.protection.parity()) + 1;
+    let is_there = |home: &&weft_wire::ownership::DriveHome| {
+        let drive = contents.map.drive(home.drive);
+        drive.is_some_and(|drive| drive.incarnation == home.incarnation && drive.state != DriveState::Down)
+    };
+    let short = contents.shards().filter_map(|(filesystem, state)| {
+        let copies = state.row.segments.iter().map(|segment| segment.drives.iter().filter(is_there).count());
+        let copies = copies.min().filter(|copies| *copies < wanted)?;
+        let shard: Shard = (filesystem.id, state.shard);
+        Some(ShortLog { filesystem: filesystem.name.clone(), shard: shard.1, copies, wanted })
+    });
+    short.collect()
 }
 
 /// A node as the map has it.
@@ -106,69 +181,5 @@ fn node_status(named: Named<'_>, heard: Option<&Heard>, now: Duration) -> NodeSt
     }
 }
 
-/// Bytes of files that what lies on the drives stands for: its data shards' share, rounded up.
-fn net_used(map: &ClusterMap, membership: &Membership) -> ByteCount {
-    let (_, used) = membership.raw_space(map);
-    let (data, width) = (u128::from(map.protection.data()), u128::from(map.protection.width()));
-    let net = (u128::from(used.get()) * data).div_ceil(width);
-    ByteCount::new(u64::try_from(net).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture;
-    use crate::membership::SILENCE_MAX;
-    use weft_types::Timestamp;
-    use weft_wire::management::{DriveReport, Heartbeat, NodeReport};
-
-    fn around(running_for: Duration) -> Surroundings<'static> {
-        Surroundings { running_for, kms: "local k", local_kms: false, store_fault: None }
-    }
-
-    #[test]
-    fn space_is_net_of_parity_and_spare() {
-        let map = fixture::map();
-        let mut membership = Membership::default();
-        let status_of = |membership: &Membership| status(&map, membership, &around(Duration::from_secs(1)));
-        let empty = status_of(&membership);
-        assert_eq!(empty.capacity, map.net_capacity());
-        assert_eq!(empty.free, empty.capacity);
-        for (drive, used) in map.drives.iter().zip([6001, 0, 0, 0, 0, 0]) {
-            let report = DriveReport {
-                drive: drive.id,
-                incarnation: drive.incarnation,
-                capacity: drive.capacity,
-                used: ByteCount::new(used),
-                shards: 1,
-                damaged: 0,
-                puts: 0,
-                gets: 0,
-                warning: None,
-            };
-            let heartbeat = Heartbeat {
-                node: drive.node,
-                container: drive.name.clone(),
-                pid: 1,
-                started: Timestamp::default(),
-                report: NodeReport::Drive(report),
-            };
-            membership.hear(Duration::ZERO, &map, (drive.node, Role::Drive), heartbeat).expect("counted");
-        }
-        let used = empty.free.get() - status_of(&membership).free.get();
-        assert_eq!(used, 4001, "four of six shards are data");
-    }
-
-    #[test]
-    fn every_node_of_the_map_is_listed_and_losses_follow_the_worst_group() {
-        let mut map = fixture::map();
-        let full = status(&map, &Membership::default(), &around(Duration::ZERO));
-        assert_eq!(full.nodes.len(), 2 + 6);
-        assert_eq!(full.losses_survived, Some(2));
-        for (down, survived) in [(1, Some(1)), (2, Some(0)), (3, None)] {
-            map.drives[down - 1].state = weft_layout::DriveState::Down;
-            let status = status(&map, &Membership::default(), &around(SILENCE_MAX));
-            assert_eq!(status.losses_survived, survived, "{down} down");
-        }
-    }
-}
+mod tests;

@@ -112,7 +112,7 @@ impl<C: StoreContents> Answers<C> {
     fn read(&self, copy: &Bytes, key: &ClusterKey) -> Result<Found<C>, UnusableCopy> {
         let copy = StoreCopy::decode(copy)?;
         let content = copy.open(self.cluster, key)?;
-        let contents = C::decode(&content).map_err(|error| UnusableCopy::Contents(Box::new(error)))?;
+        let contents = C::from_bytes(&content).map_err(|error| UnusableCopy::Contents(Box::new(error)))?;
         Ok(Found { header: copy.header, contents })
     }
 

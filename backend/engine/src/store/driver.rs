@@ -114,7 +114,7 @@ impl<D: StoreDrives, C: StoreContents> StoreDriver<D, C> {
             return Err(WriteError::Voters);
         }
         let header = StoreHeader { version, ..self.header.clone() };
-        let plain = contents.encode();
+        let plain = contents.to_bytes();
         let copy = StoreCopy::seal(header, &self.settings.key, &plain, (self.settings.nonces)()).encode();
         if copy.len() > STORE_BYTES_MAX {
             return Err(WriteError::TooLarge { bytes: copy.len() });

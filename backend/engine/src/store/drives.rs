@@ -48,14 +48,14 @@ pub trait StoreContents: Clone + Send + Sync + Sized + 'static {
     /// Why bytes that opened are no contents.
     type Error: Error + Send + Sync + 'static;
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
     ///
     /// # Errors
     /// The bytes are not contents that this version can use.
-    fn decode(bytes: &[u8]) -> Result<Self, Self::Error>;
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Self::Error>;
 
     /// The bytes to seal; wiped on drop.
-    fn encode(&self) -> Zeroizing<Vec<u8>>;
+    fn to_bytes(&self) -> Zeroizing<Vec<u8>>;
 
     /// Whose majority decides about the store.
     fn voters(&self) -> &Voters;

@@ -172,7 +172,7 @@ pub async fn open_store<D: StoreDrives, C: StoreContents>(
         if by.is_none() && promised.verdict() == Verdict::Enough {
             let found = promised.newest().cloned().ok_or(OpenError::NoCopy)?;
             match reput(settings, found, term).await {
-                Reput::Done(store, driver) => return Ok((store, driver)),
+                Reput::Done(opened) => return Ok(*opened),
                 Reput::Late(back) => settings = back,
                 Reput::Fenced(back, higher) => (settings, by) = (back, Some(higher)),
             }
@@ -209,7 +209,7 @@ fn pause(seed: u64, attempt: u32) -> Duration {
 }
 
 enum Reput<D, C> {
-    Done(QuorumStore<C>, StoreDriver<D, C>),
+    Done(Box<(QuorumStore<C>, StoreDriver<D, C>)>),
     Late(StoreSettings<D>),
     Fenced(StoreSettings<D>, Epoch),
 }
@@ -230,7 +230,7 @@ async fn reput<D: StoreDrives, C: StoreContents>(
     match settled {
         Settled::Durable => {
             tracing::info!(version = %Shown(first_version(term)), was = %Shown(was), "the cluster store is open");
-            Reput::Done(store, driver)
+            Reput::Done(Box::new((store, driver)))
         }
         Settled::Fenced(by) => Reput::Fenced(driver.into_settings(), by),
         Settled::Failed(error) => {

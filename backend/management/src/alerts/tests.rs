@@ -11,7 +11,11 @@ struct Cluster {
     free: u64,
     running_for: Duration,
     local_kms: bool,
+    store: StoreState,
     store_fault: Option<&'static str>,
+    returning: Vec<Waiting>,
+    unspread: BTreeMap<String, usize>,
+    short_logs: Vec<ShortLog>,
 }
 
 fn healthy() -> Cluster {
@@ -31,17 +35,16 @@ fn healthy() -> Cluster {
             report,
         }),
     };
-    let compute =
-        ComputeReport {
-            sessions: 0,
-            operations: 0,
-            batches: 0,
-            extents_to_reclaim: 0,
-            warning: None,
-            respread_left: 0,
-            orphans_deleted: 0,
-            reconciling: 0,
-        };
+    let compute = ComputeReport {
+        sessions: 0,
+        operations: 0,
+        batches: 0,
+        extents_to_reclaim: 0,
+        warning: None,
+        respread_left: 0,
+        orphans_deleted: 0,
+        reconciling: 0,
+    };
     let frontend = FrontendReport {
         filesystem: "default".to_owned(),
         mount: "/mnt".to_owned(),
@@ -66,6 +69,8 @@ fn healthy() -> Cluster {
             puts: 0,
             gets: 0,
             warning: None,
+            writable: drive.capacity,
+            device: weft_wire::management::DeviceReport::default(),
         };
         nodes.push(node(drive.node, Role::Drive, &drive.name, NodeReport::Drive(report)));
     }
@@ -76,7 +81,11 @@ fn healthy() -> Cluster {
         free: 1000,
         running_for: Duration::from_secs(60),
         local_kms: false,
+        store: StoreState { voters: 5, necessary: 3, holding: 5, ..StoreState::default() },
         store_fault: None,
+        returning: Vec::new(),
+        unspread: BTreeMap::new(),
+        short_logs: Vec::new(),
     }
 }
 
@@ -90,7 +99,11 @@ impl Cluster {
             free: ByteCount::new(self.free),
             running_for: self.running_for,
             local_kms: self.local_kms,
+            store: &self.store,
             store_fault: self.store_fault,
+            returning: &self.returning,
+            unspread: &self.unspread,
+            short_logs: &self.short_logs,
         })
     }
 
@@ -118,6 +131,11 @@ impl Cluster {
         }
     }
 
+    fn short_log(&mut self, copies: usize) {
+        let (filesystem, shard) = ("home".to_owned(), MetadataShard::new(0));
+        self.short_logs = vec![ShortLog { filesystem, shard, copies, wanted: 3 }];
+    }
+
     fn kill(&mut self, drives: usize) {
         for drive in &mut self.map.drives[..drives] {
             drive.state = DriveState::Down;
@@ -132,7 +150,7 @@ impl Cluster {
 /// What happened, and the alert that must stand first.
 type Row = (fn(&mut Cluster), Severity, &'static str, &'static str);
 
-const TABLE: [Row; 14] = [
+const TABLE: [Row; 24] = [
     (|c| c.kill(1), Severity::Warning, "1 more losses are survived instead of 2", "bring back drive0"),
     (|c| c.kill(2), Severity::Warning, "0 more losses", "bring back drive0, drive1"),
     (
@@ -186,6 +204,49 @@ const TABLE: [Row; 14] = [
         Severity::Critical,
         "cluster store cannot be written: No space left",
         "make room",
+    ),
+    (|c| c.store.holding = 4, Severity::Warning, "4 of 5 copies of the cluster store", "bring back drives"),
+    (|c| c.store.holding = 2, Severity::Critical, "3 are necessary: 0 more", "bring back drives"),
+    (
+        |c| c.store.fenced = Some(weft_types::Epoch::new(9)),
+        Severity::Critical,
+        "has opened the cluster store under term 9",
+        "stop one",
+    ),
+    (
+        |c| c.returning = vec![Waiting { drive: "drive3".to_owned(), waits_for: vec!["home".to_owned()] }],
+        Severity::Notice,
+        "drive drive3 is back and is compared with the extents of home",
+        "mount",
+    ),
+    (|c| c.map.drives[1].missing = 7, Severity::Warning, "drive drive1 lacks 7 shards", "lose no other"),
+    (
+        |c| _ = c.unspread.insert("home".to_owned(), 12),
+        Severity::Notice,
+        "extents of home in 12 placement groups",
+        "moved in the background",
+    ),
+    (
+        |c| c.short_log(2),
+        Severity::Warning,
+        "the log of home (metadata shard 0) has 2 of 3 copies",
+        "bring back",
+    ),
+    (|c| c.short_log(0), Severity::Critical, "has 0 of 3 copies", "bring back"),
+    (
+        |c| c.kill(4),
+        Severity::Critical,
+        "writes wait: protection 4+2 needs 3 healthy failure domains (6 shards, at most 2 in one domain), and 2",
+        "weft up",
+    ),
+    (
+        |c| {
+            let list = weft_layout::Membership { epoch: weft_types::Epoch::new(0), members: Vec::new() };
+            c.map.groups[0].history = vec![list; MAX_HISTORY];
+        },
+        Severity::Warning,
+        "1 placement groups changed 64 times",
+        "mount every filesystem",
     ),
 ];
 

@@ -23,6 +23,8 @@ fn of_drive(drive: &DriveEntry) -> Heartbeat {
         puts: 0,
         gets: 0,
         warning: None,
+        writable: ByteCount::new(990),
+        device: weft_wire::management::DeviceReport::default(),
     };
     heartbeat(drive.node, 1, NodeReport::Drive(report))
 }
@@ -41,17 +43,16 @@ fn of_frontend(node: NodeId, pid: u32, reconstructions: u64) -> Heartbeat {
 }
 
 fn of_compute(node: NodeId) -> Heartbeat {
-    let report =
-        ComputeReport {
-            sessions: 0,
-            operations: 0,
-            batches: 0,
-            extents_to_reclaim: 0,
-            warning: None,
-            respread_left: 0,
-            orphans_deleted: 0,
-            reconciling: 0,
-        };
+    let report = ComputeReport {
+        sessions: 0,
+        operations: 0,
+        batches: 0,
+        extents_to_reclaim: 0,
+        warning: None,
+        respread_left: 0,
+        orphans_deleted: 0,
+        reconciling: 0,
+    };
     heartbeat(node, 1, NodeReport::Compute(report))
 }
 
@@ -79,7 +80,7 @@ fn a_dead_process_is_seen_within_five_seconds() {
 }
 
 #[test]
-fn a_drive_goes_down_when_silent_and_up_when_heard() {
+fn a_drive_goes_down_when_silent_and_returns_when_heard() {
     let mut map = fixture::map();
     let mut membership = Membership::default();
     assert_eq!(membership.changed_drives(&map, seconds(4)), [], "nobody had time to speak yet");
@@ -94,18 +95,55 @@ fn a_drive_goes_down_when_silent_and_up_when_heard() {
     assert_eq!(membership.changed_drives(&map, seconds(9)), [(silent, DriveState::Down)]);
     map.drives[0].state = DriveState::Down;
     assert_eq!(membership.changed_drives(&map, seconds(9)), []);
-    let drive = &map.drives[0];
-    membership.hear(seconds(10), &map, (drive.node, Role::Drive), of_drive(drive)).expect("counted");
-    assert_eq!(membership.changed_drives(&map, seconds(10)), [(silent, DriveState::Up)]);
+    let drive = map.drives[0].clone();
+    membership.hear(seconds(10), &map, (drive.node, Role::Drive), of_drive(&drive)).expect("counted");
+    assert_eq!(membership.changed_drives(&map, seconds(10)), [(silent, DriveState::Returning)]);
+    map.drives[0].state = DriveState::Returning;
+    assert_eq!(membership.changed_drives(&map, seconds(10)), [], "others say when it is up");
+    for drive in &map.drives[1..] {
+        membership.hear(seconds(15), &map, (drive.node, Role::Drive), of_drive(drive)).expect("counted");
+    }
+    assert_eq!(membership.changed_drives(&map, seconds(15)), [(silent, DriveState::Down)]);
 }
 
 #[test]
-fn a_drive_that_is_never_heard_of_goes_down_and_one_that_drains_goes_on_draining() {
+fn drives_that_fell_silent_together_go_together() {
+    let map = fixture::map();
+    let mut membership = Membership::default();
+    let ms = Duration::from_millis;
+    for (drive, last) in map.drives.iter().zip([0, 400, 900, 2000, 4000, 4400]) {
+        membership.hear(ms(last), &map, (drive.node, Role::Drive), of_drive(drive)).expect("counted");
+    }
+    assert_eq!(membership.changed_drives(&map, ms(4500)), []);
+    let down: Vec<_> = map.drives[..3].iter().map(|drive| (drive.id, DriveState::Down)).collect();
+    assert_eq!(membership.changed_drives(&map, ms(4600)), down);
+}
+
+#[test]
+fn drives_that_start_one_after_the_other_stay_up() {
     let mut map = fixture::map();
     map.drives[5].state = DriveState::Draining;
-    let changed = Membership::default().changed_drives(&map, seconds(5));
+    assert_eq!(Membership::default().changed_drives(&map, seconds(10)), []);
+    let changed = Membership::default().changed_drives(&map, seconds(11));
     let down: Vec<_> = map.drives[..5].iter().map(|drive| (drive.id, DriveState::Down)).collect();
-    assert_eq!(changed, down);
+    assert_eq!(changed, down, "one that drains goes on draining");
+}
+
+#[test]
+fn the_drive_that_is_full_first_ends_what_can_be_written() {
+    let mut map = fixture::map();
+    let mut membership = Membership::default();
+    assert_eq!(membership.raw_writable(&map), None);
+    for (drive, writable) in map.drives.iter().zip([900, 300, 900, 900, 900, 900]) {
+        let mut heartbeat = of_drive(drive);
+        if let NodeReport::Drive(report) = &mut heartbeat.report {
+            report.writable = ByteCount::new(writable);
+        }
+        membership.hear(Duration::ZERO, &map, (drive.node, Role::Drive), heartbeat).expect("heard");
+    }
+    assert_eq!(membership.raw_writable(&map), Some(ByteCount::new(6 * 300)), "equal parts");
+    map.drives[1].state = DriveState::Down;
+    assert_eq!(membership.raw_writable(&map), Some(ByteCount::new(6 * 900)), "of those that are up");
 }
 
 #[test]

@@ -1,0 +1,195 @@
+//! Rows of metadata shards, and what their owners may do with them. Pure.
+
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+use weft_types::{Epoch, FilesystemId, MetadataShard, NodeId};
+use weft_wire::management::FilesystemRefusal;
+use weft_wire::ownership::{CheckpointRoot, DriveHome, EpochEnd, Held, LogSegment, ShardRow, SwapRefusal};
+
+use crate::contents::Contents;
+use crate::filesystem::FilesystemRow;
+use crate::leases::Before;
+
+/// Most segments of a log, and most ends of ownerships, in a row: the store must stay small.
+const LIST_MAX: usize = 1024;
+/// Most drives of one list.
+const COPIES_MAX: usize = 64;
+
+/// A metadata shard that has had an owner.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ShardState {
+    /// Which one.
+    #[n(0)]
+    pub shard: MetadataShard,
+    /// Its row.
+    #[n(1)]
+    pub row: ShardRow,
+    /// When the owner took it, another one may have answered still.
+    #[n(2)]
+    pub contested: bool,
+}
+
+/// An ownership that was just given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The filesystem.
+    pub filesystem: FilesystemRow,
+    /// The shard's row.
+    pub row: ShardRow,
+    /// Whose it was before; `None` for the first ownership.
+    pub before: Option<Before>,
+}
+
+impl Contents {
+    /// Gives a metadata shard to an owner under an epoch that was never given before. A filesystem that is being
+    /// deleted has owners too: they delete it. `is_contested` says whether another owner may answer still.
+    ///
+    /// # Errors
+    /// `NotFound`; `Store` for a shard that filesystems of this version do not have.
+    pub(crate) fn take_ownership(
+        &mut self,
+        name: &str,
+        shard: MetadataShard,
+        owner: NodeId,
+        is_contested: impl FnOnce(FilesystemId, Before) -> bool,
+    ) -> Result<Taken, FilesystemRefusal> {
+        let row = self.filesystems.iter_mut().find(|row| row.name == name);
+        let filesystem = row.ok_or(FilesystemRefusal::NotFound)?;
+        if shard != MetadataShard::new(0) {
+            let reason = format!("{name} has no metadata shard {shard}");
+            return Err(FilesystemRefusal::Store { reason });
+        }
+        let known = filesystem.shards.iter_mut().find(|state| state.shard == shard);
+        let (row, before) = match known {
+            Some(state) => {
+                let before = Before { owner: state.row.owner, contested: state.contested };
+                state.contested = is_contested(filesystem.id, before);
+                (state.row.epoch, state.row.version) = (state.row.epoch.next(), state.row.version + 1);
+                state.row.owner = owner;
+                (state.row.clone(), Some(before))
+            }
+            None => {
+                let row = first_row(owner);
+                filesystem.shards.push(ShardState { shard, row: row.clone(), contested: false });
+                (row, None)
+            }
+        };
+        Ok(Taken { filesystem: filesystem.clone(), row, before })
+    }
+
+    /// The row of a shard.
+    pub(crate) fn shard(&self, filesystem: FilesystemId, shard: MetadataShard) -> Option<&ShardRow> {
+        let row = self.filesystem(filesystem)?;
+        row.shards.iter().find(|state| state.shard == shard).map(|state| &state.row)
+    }
+
+    /// The row of a shard whose ownership this node holds.
+    ///
+    /// # Errors
+    /// `NotFound`; `Deposed` when the ownership is another's or an earlier one.
+    pub(crate) fn held(&self, held: &Held, node: NodeId) -> Result<&ShardRow, SwapRefusal> {
+        let row = self.shard(held.filesystem, held.shard).ok_or(SwapRefusal::NotFound)?;
+        if row.epoch == held.epoch && row.owner == node {
+            Ok(row)
+        } else {
+            Err(SwapRefusal::Deposed { by: row.epoch })
+        }
+    }
+
+    /// Replaces a shard's row.
+    ///
+    /// # Errors
+    /// [`SwapRefusal`], all but `Store`.
+    pub(crate) fn swap_shard(
+        &mut self,
+        filesystem: FilesystemId,
+        shard: MetadataShard,
+        row: ShardRow,
+        node: NodeId,
+    ) -> Result<(), SwapRefusal> {
+        let held = Held { filesystem, shard, epoch: row.epoch };
+        let known = self.held(&held, node)?;
+        if row.owner != known.owner || row.version.checked_sub(1) != Some(known.version) {
+            return Err(SwapRefusal::Changed { version: known.version });
+        }
+        if !may_follow(known, &row) {
+            return Err(SwapRefusal::Malformed);
+        }
+        let states = self.filesystems.iter_mut().filter(|row| row.id == filesystem);
+        if let Some(state) = states.flat_map(|row| row.shards.iter_mut()).find(|state| state.shard == shard) {
+            state.row = row;
+        }
+        Ok(())
+    }
+
+    /// All shards that have had an owner.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = (&FilesystemRow, &ShardState)> {
+        self.filesystems.iter().flat_map(|row| row.shards.iter().map(move |state| (row, state)))
+    }
+}
+
+fn first_row(owner: NodeId) -> ShardRow {
+    ShardRow {
+        version: 1,
+        epoch: Epoch::new(1),
+        owner,
+        segments: Vec::new(),
+        ends: Vec::new(),
+        checkpoint: None,
+    }
+}
+
+/// Whether a row can take the place of another one of the same ownership: its lists are in order and name drives,
+/// what had ended has ended there still, and nothing goes back.
+fn may_follow(known: &ShardRow, row: &ShardRow) -> bool {
+    segments_in_order(&row.segments)
+        && (known.segments.is_empty() || !row.segments.is_empty())
+        && ends_follow(known, row)
+        && checkpoint_follows(known.checkpoint.as_ref(), row.checkpoint.as_ref())
+        && nothing_lost(row)
+}
+
+fn copies_in_order(drives: &[DriveHome]) -> bool {
+    let distinct: BTreeSet<_> = drives.iter().map(|home| home.drive).collect();
+    !drives.is_empty() && drives.len() <= COPIES_MAX && distinct.len() == drives.len()
+}
+
+fn segments_in_order(segments: &[LogSegment]) -> bool {
+    segments.len() <= LIST_MAX
+        && segments.is_sorted_by(|a, b| a.first < b.first)
+        && segments.iter().all(|segment| copies_in_order(&segment.drives))
+}
+
+/// The oldest ends may go, with the last of their records; those that stay are unchanged.
+fn ends_follow(known: &ShardRow, row: &ShardRow) -> bool {
+    let in_order = row.ends.is_sorted_by(|a, b| a.epoch < b.epoch && a.seq <= b.seq)
+        && row.ends.len() <= LIST_MAX
+        && row.ends.iter().all(|end| end.epoch < row.epoch);
+    let last = known.ends.last().map(|end| end.epoch);
+    let (kept, new): (Vec<&EpochEnd>, Vec<&EpochEnd>) =
+        row.ends.iter().partition(|end| Some(end.epoch) <= last);
+    let tail = &known.ends[known.ends.len().saturating_sub(kept.len())..];
+    let unchanged = kept.len() == tail.len() && kept.iter().zip(tail).all(|(kept, known)| *kept == known);
+    let grows = known.ends.last().is_none_or(|last| new.iter().all(|end| end.seq >= last.seq));
+    in_order && unchanged && grows
+}
+
+fn checkpoint_follows(known: Option<&CheckpointRoot>, next: Option<&CheckpointRoot>) -> bool {
+    match (known, next) {
+        (None, None) => true,
+        (None, Some(next)) => copies_in_order(&next.drives),
+        (Some(_), None) => false,
+        (Some(known), Some(next)) => copies_in_order(&next.drives) && next.position.seq >= known.position.seq,
+    }
+}
+
+/// Whether the log goes on where the checkpoint ends.
+fn nothing_lost(row: &ShardRow) -> bool {
+    let covered = row.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position.seq);
+    row.segments.first().is_none_or(|first| first.first <= covered.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use proptest::prelude::*;
+use weft_engine::store::StoreContents;
+use weft_types::{Digest, DriveId, Incarnation, Position};
+use weft_wire::ownership::EpochEnd;
+
+use super::*;
+use crate::fixture;
+
+const OWNER: NodeId = NodeId::from_bytes([7; 16]);
+const OTHER: NodeId = NodeId::from_bytes([8; 16]);
+const SHARD: MetadataShard = MetadataShard::new(0);
+
+fn home(n: u8) -> DriveHome {
+    DriveHome { drive: DriveId::from_bytes([n; 16]), incarnation: Incarnation::new(1) }
+}
+
+fn segment(first: u64, drives: &[u8]) -> LogSegment {
+    LogSegment { first, drives: drives.iter().map(|n| home(*n)).collect() }
+}
+
+fn end(epoch: u64, seq: u64) -> EpochEnd {
+    EpochEnd { epoch: Epoch::new(epoch), seq }
+}
+
+fn checkpoint(seq: u64) -> CheckpointRoot {
+    CheckpointRoot {
+        position: Position { epoch: Epoch::new(1), seq },
+        epoch: Epoch::new(1),
+        number: 1,
+        parts: 1,
+        bytes: 10,
+        digest: Digest([1; 32]),
+        drives: vec![home(1), home(2)],
+    }
+}
+
+/// Contents with one filesystem, owned for the third time.
+fn owned() -> (Contents, FilesystemId, ShardRow) {
+    let mut contents = fixture::contents();
+    let row = fixture::filesystem("home");
+    contents.create(row.clone()).expect("created");
+    for _ in 0..3 {
+        contents.take_ownership("home", SHARD, OWNER, |_, _| false).expect("owned");
+    }
+    let shard = contents.shard(row.id, SHARD).expect("owned").clone();
+    (contents, row.id, shard)
+}
+
+/// The next row, changed so.
+fn next(row: &ShardRow, change: impl FnOnce(&mut ShardRow)) -> ShardRow {
+    let mut next = row.clone();
+    next.version += 1;
+    change(&mut next);
+    next
+}
+
+#[test]
+fn only_the_owner_under_its_epoch_replaces_the_version_it_read() {
+    let (mut contents, id, row) = owned();
+    let grown = next(&row, |row| row.segments = vec![segment(1, &[1, 2, 3])]);
+    let mut swap = |row: &ShardRow, node| contents.swap_shard(id, SHARD, row.clone(), node);
+    let deposed = Err(SwapRefusal::Deposed { by: Epoch::new(3) });
+    assert_eq!(swap(&grown, OTHER), deposed);
+    assert_eq!(swap(&next(&grown, |row| row.epoch = Epoch::new(2)), OWNER), deposed);
+    assert_eq!(swap(&grown, OWNER), Ok(()));
+    assert_eq!(swap(&grown, OWNER), Err(SwapRefusal::Changed { version: 4 }), "a second time");
+    assert!(
+        swap(&next(&grown, |row| row.owner = OTHER), OWNER).is_err(),
+        "owners change by ownerships alone"
+    );
+    let later = contents.take_ownership("home", SHARD, OTHER, |_, _| true).expect("owned");
+    assert_eq!((later.row.epoch, later.row.version), (Epoch::new(4), 5));
+    assert_eq!(later.before, Some(Before { owner: OWNER, contested: false }));
+    assert!(contents.filesystems[0].shards[0].contested, "it is remembered");
+    assert_eq!(later.row.segments, grown.segments, "the log stays where it is");
+    let late = next(&grown, |_| ());
+    assert_eq!(contents.swap_shard(id, SHARD, late, OWNER), Err(SwapRefusal::Deposed { by: Epoch::new(4) }));
+    assert_eq!(
+        contents.swap_shard(FilesystemId::from_bytes([99; 16]), SHARD, grown, OWNER),
+        Err(SwapRefusal::NotFound)
+    );
+}
+
+#[test]
+fn a_row_that_cannot_be_is_refused() {
+    let (mut contents, id, row) = owned();
+    let sound = next(&row, |row| {
+        row.segments = vec![segment(1, &[1, 2, 3]), segment(40, &[2, 3, 4])];
+        row.ends = vec![end(1, 10), end(2, 20)];
+        row.checkpoint = Some(checkpoint(5));
+    });
+    contents.swap_shard(id, SHARD, sound.clone(), OWNER).expect("sound");
+    type Twist = fn(&mut ShardRow);
+    let twists: [(&str, Twist); 12] = [
+        ("a list without drives", |row| row.segments[1].drives.clear()),
+        ("a drive twice", |row| row.segments[1].drives[0] = row.segments[1].drives[1]),
+        ("no order", |row| row.segments.swap(0, 1)),
+        ("two beginnings", |row| row.segments[1].first = 1),
+        ("no log", |row| row.segments.clear()),
+        ("records lost", |row| row.segments[0].first = 7),
+        ("an end that moved", |row| row.ends[1].seq = 21),
+        ("an end taken back", |row| _ = row.ends.pop()),
+        ("an end in the past", |row| row.ends.push(end(2, 30))),
+        ("its own end", |row| row.ends.push(end(3, 30))),
+        ("no checkpoint", |row| row.checkpoint = None),
+        ("an earlier checkpoint", |row| row.checkpoint = Some(checkpoint(4))),
+    ];
+    for (what, twist) in twists {
+        let twisted = next(&sound, twist);
+        assert_eq!(contents.swap_shard(id, SHARD, twisted, OWNER), Err(SwapRefusal::Malformed), "{what}");
+    }
+    let trimmed = next(&sound, |row| {
+        row.checkpoint = Some(checkpoint(45));
+        row.segments.remove(0);
+        row.ends.remove(0);
+    });
+    assert_eq!(contents.swap_shard(id, SHARD, trimmed.clone(), OWNER), Ok(()));
+    let all_ends_gone = next(&trimmed, |row| row.ends.clear());
+    assert_eq!(contents.swap_shard(id, SHARD, all_ends_gone, OWNER), Ok(()), "with the last of its records");
+}
+
+proptest! {
+    #[test]
+    fn no_epoch_is_given_twice(
+        steps in proptest::collection::vec((0_usize..3, any::<bool>(), any::<bool>()), 1..40),
+    ) {
+        let mut contents = fixture::contents();
+        let names = ["a", "b", "c"];
+        for name in names {
+            contents.create(fixture::filesystem(name)).expect("created");
+        }
+        let mut last = [Epoch::new(0); 3];
+        for (filesystem, reopen, other) in steps {
+            if reopen {
+                contents = Contents::from_bytes(&contents.to_bytes()).expect("decodes");
+            }
+            let owner = if other { OTHER } else { OWNER };
+            let taken = contents.take_ownership(names[filesystem], SHARD, owner, |_, _| false).expect("owned");
+            prop_assert!(taken.row.epoch > last[filesystem]);
+            prop_assert_eq!(taken.row.owner, owner);
+            last[filesystem] = taken.row.epoch;
+        }
+    }
+}
