@@ -1,7 +1,8 @@
-//! A store at work: a thread that writes in groups, threads that read, and a handle for async callers.
+//! A store at work: a thread that writes in groups and cleans between them, and a handle for async callers.
 //!
 //! Whatever waits when the writer comes round is applied together and made durable by one flush of the device; only
-//! then are its callers answered. Readers go on meanwhile. All queues are bounded; a full one refuses.
+//! then are its callers answered. Reads go to the device at once, by its own threads. All that may wait is bounded;
+//! what goes beyond is refused.
 
 use core::fmt;
 use std::io;
@@ -10,20 +11,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weft_wire::drive::{ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport};
 
-use weft_device::Device;
+use weft_device::{Device, IoMode};
 use crate::reader::{ReadError, Reader, Usage};
-use crate::store::{DeleteError, PutError, Store, Stored};
+use crate::record::MAX_ITEM_BYTES;
+use crate::key::ItemKey;
+use crate::store::{DeleteError, PutError, PutItemError, Store, Stored};
 use crate::superblock::DriveIdentity;
 
 mod threads;
 
-use threads::{ReadJob, ReadWork, WriteJob};
+use threads::{Change, Job};
 
 /// The longest range that is read on the caller's thread: copying and verifying it takes a few microseconds.
 const AT_ONCE_BYTES: u32 = 64 << 10;
@@ -34,19 +38,28 @@ pub type AnyDevice = Arc<dyn Device>;
 /// How much a drive takes on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DriveSettings {
-    /// Threads that read.
-    pub readers: usize,
     /// Puts and deletions that may wait.
     pub writes_waiting: usize,
-    /// Reads that may wait.
+    /// Bytes of puts that may wait, from 8 MiB on.
+    pub write_bytes: usize,
+    /// Reads that may wait or be under way.
     pub reads_waiting: usize,
     /// Bytes of reads under way, counted until their answers are sent. More wait.
     pub read_bytes: usize,
+    /// How long a call waits for the device before it is told that nothing is known of it. More than the device takes
+    /// to find that it stalls.
+    pub patience: Duration,
 }
 
 impl Default for DriveSettings {
     fn default() -> Self {
-        Self { readers: 2, writes_waiting: 512, reads_waiting: 1024, read_bytes: 256 << 20 }
+        Self {
+            writes_waiting: 512,
+            write_bytes: 256 << 20,
+            reads_waiting: 1024,
+            read_bytes: 256 << 20,
+            patience: Duration::from_secs(60),
+        }
     }
 }
 
@@ -56,7 +69,7 @@ pub enum DriveError<E: fmt::Debug + std::error::Error + 'static> {
     /// Too much waits already; nothing was done.
     #[error("the drive is overloaded")]
     Overloaded,
-    /// The drive was closed before, or nothing is known of what became of it.
+    /// The drive was closed before, or its device does not answer: nothing is known of what became of it.
     #[error("the drive is closed")]
     Closed,
     /// The operation failed.
@@ -77,7 +90,11 @@ pub struct DriveCounters {
     pub get_bytes: u64,
     /// Shards deleted.
     pub deletes: u64,
-    /// Reads of shards that were not there.
+    /// Items put.
+    pub item_puts: u64,
+    /// Their bytes.
+    pub item_bytes: u64,
+    /// Reads of shards and items that were not there.
     pub not_found: u64,
     /// Puts, reads and deletions refused because too many waited.
     pub overloaded: u64,
@@ -90,6 +107,8 @@ struct Counts {
     gets: AtomicU64,
     get_bytes: AtomicU64,
     deletes: AtomicU64,
+    item_puts: AtomicU64,
+    item_bytes: AtomicU64,
     not_found: AtomicU64,
     overloaded: AtomicU64,
 }
@@ -98,15 +117,24 @@ fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
 
+/// How the device is reached, as the one who opened it said.
+#[derive(Debug, Default)]
+struct Medium {
+    mode: Option<IoMode>,
+    warning: Option<String>,
+}
+
 #[derive(Debug)]
 struct Shared {
     identity: DriveIdentity,
-    writes: SyncSender<WriteJob>,
-    reads: SyncSender<ReadJob>,
+    writes: SyncSender<Job>,
     reader: Reader<AnyDevice>,
+    write_bytes: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     read_bytes: Arc<Semaphore>,
-    read_bytes_max: usize,
+    settings: DriveSettings,
     counts: Counts,
+    medium: Mutex<Medium>,
     failure: Arc<Mutex<Option<String>>>,
     closed: AtomicBool,
 }
@@ -118,15 +146,15 @@ pub struct Drive {
     shared: Arc<Shared>,
 }
 
-/// The threads of a drive.
+/// The thread of a drive.
 #[derive(Debug)]
 pub struct DriveThreads {
     drive: Drive,
-    threads: Vec<JoinHandle<()>>,
+    writer: JoinHandle<()>,
 }
 
 impl Drive {
-    /// Starts the threads of a store.
+    /// Starts the thread of a store.
     ///
     /// # Errors
     /// The host's, when it gives no thread.
@@ -135,24 +163,29 @@ impl Drive {
         identity: DriveIdentity,
         settings: DriveSettings,
     ) -> io::Result<(Self, DriveThreads)> {
-        let (writes, waiting_writes) = sync_channel(settings.writes_waiting);
-        let (reads, waiting_reads) = sync_channel(settings.reads_waiting);
+        let (writes, waiting) = sync_channel(settings.writes_waiting);
         let (reader, failure) = (store.reader(), Arc::new(Mutex::new(None)));
-        let mut threads = threads::readers(settings.readers.max(1), &reader, waiting_reads)?;
-        threads.push(threads::writer(store, waiting_writes, Arc::clone(&failure))?);
+        let writer = threads::writer(store, waiting, Arc::clone(&failure))?;
         let shared = Shared {
             identity,
             writes,
-            reads,
             reader,
+            write_bytes: Arc::new(Semaphore::new(settings.write_bytes)),
+            reads: Arc::new(Semaphore::new(settings.reads_waiting)),
             read_bytes: Arc::new(Semaphore::new(settings.read_bytes)),
-            read_bytes_max: settings.read_bytes,
+            settings,
             counts: Counts::default(),
+            medium: Mutex::default(),
             failure,
             closed: AtomicBool::new(false),
         };
         let drive = Self { shared: Arc::new(shared) };
-        Ok((drive.clone(), DriveThreads { drive, threads }))
+        Ok((drive.clone(), DriveThreads { drive, writer }))
+    }
+
+    /// Says how the device is reached, for reports; `warning` is for whoever runs the host.
+    pub fn tell_medium(&self, mode: IoMode, warning: Option<String>) {
+        *threads::locked(&self.shared.medium) = Medium { mode: Some(mode), warning };
     }
 
     /// Stores a shard. Durable on return. Once begun it is finished, also when the caller does not wait for it.
@@ -160,12 +193,12 @@ impl Drive {
     /// # Errors
     /// [`DriveError`] with a [`PutError`].
     pub async fn put(&self, header: ShardHeader, payload: Bytes) -> Result<Stored, DriveError<PutError>> {
-        let bytes = payload.len() as u64;
+        let bytes = payload.len();
         let (done, outcome) = oneshot::channel();
-        self.enqueue(&self.shared.writes, WriteJob::Put { header, payload, done })?;
-        let stored = outcome.await.map_err(|_| DriveError::Closed)?.map_err(DriveError::Failed)?;
+        self.enqueue(Change::Put { header, payload, done }, bytes)?;
+        let stored = self.outcome(outcome).await?;
         add(&self.shared.counts.puts, 1);
-        add(&self.shared.counts.put_bytes, bytes);
+        add(&self.shared.counts.put_bytes, bytes as u64);
         Ok(stored)
     }
 
@@ -176,10 +209,36 @@ impl Drive {
     /// [`DriveError`] with a [`DeleteError`]: some shards may be gone.
     pub async fn delete(&self, keys: Vec<ShardKey>) -> Result<u32, DriveError<DeleteError>> {
         let (done, outcome) = oneshot::channel();
-        self.enqueue(&self.shared.writes, WriteJob::Delete { keys, done })?;
-        let deleted = outcome.await.map_err(|_| DriveError::Closed)?.map_err(DriveError::Failed)?;
+        self.enqueue(Change::Delete { keys, done }, 0)?;
+        let deleted = self.outcome(outcome).await?;
         add(&self.shared.counts.deletes, deleted.into());
         Ok(deleted)
+    }
+
+    /// Stores an item, which replaces the one of its key. Durable on return. Once begun it is finished, also when the
+    /// caller does not wait for it. Of two at the same time either may come first.
+    ///
+    /// # Errors
+    /// [`DriveError`] with a [`PutItemError`].
+    pub async fn put_item(&self, key: ItemKey, value: Bytes) -> Result<(), DriveError<PutItemError>> {
+        let bytes = value.len();
+        let (done, outcome) = oneshot::channel();
+        self.enqueue(Change::PutItem { key, value, done }, bytes)?;
+        self.outcome(outcome).await?;
+        add(&self.shared.counts.item_puts, 1);
+        add(&self.shared.counts.item_bytes, bytes as u64);
+        Ok(())
+    }
+
+    /// Deletes items; says how many were there. Durable on return. Once begun it is finished, also when the caller
+    /// does not wait for it.
+    ///
+    /// # Errors
+    /// [`DriveError`] with a [`DeleteError`]: some items may be gone.
+    pub async fn delete_items(&self, keys: Vec<ItemKey>) -> Result<u32, DriveError<DeleteError>> {
+        let (done, outcome) = oneshot::channel();
+        self.enqueue(Change::DeleteItems { keys, done }, 0)?;
+        self.outcome(outcome).await
     }
 
     /// Reads bytes of a shard, verified. Waits while answers that are not sent yet hold too many bytes.
@@ -191,10 +250,8 @@ impl Drive {
     /// [`DriveError`] with a [`ReadError`].
     pub async fn read(&self, key: ShardKey, range: Range<u32>) -> Result<Bytes, DriveError<ReadError>> {
         // A range that no shard has is refused by the reader; it must not wait for room that there never is.
-        let room = range.end.saturating_sub(range.start).min(crate::record::MAX_PAYLOAD_BYTES);
-        let room = room.min(u32::try_from(self.shared.read_bytes_max).unwrap_or(u32::MAX));
-        let budget = Arc::clone(&self.shared.read_bytes);
-        let permit = budget.acquire_many_owned(room).await.map_err(|_| DriveError::Closed)?;
+        let room = range.end.saturating_sub(range.start).min(MAX_ITEM_BYTES);
+        let permit = self.room_for(room).await?;
         let at_once = if room <= AT_ONCE_BYTES && !self.shared.closed.load(Ordering::Relaxed) {
             self.shared.reader.read_at_once(key, range.clone())
         } else {
@@ -202,11 +259,33 @@ impl Drive {
         };
         let bytes = match at_once {
             Some(bytes) => bytes,
-            None => self.on_reader(move |reader| reader.read(key, range)).await?,
+            None => self.reading(|reader, done| reader.read_then(key, range, done)).await?,
         };
         add(&self.shared.counts.gets, 1);
         add(&self.shared.counts.get_bytes, bytes.len() as u64);
         Ok(Bytes::from_owner(Answer { bytes, _permit: permit }))
+    }
+
+    /// The value of an item, verified. Waits while answers that are not sent yet hold too many bytes.
+    ///
+    /// # Errors
+    /// [`DriveError`] with a [`ReadError`].
+    pub async fn read_item(&self, key: ItemKey) -> Result<Bytes, DriveError<ReadError>> {
+        let len = self.shared.reader.item_bytes(&key).unwrap_or(0);
+        let permit = self.room_for(len).await?;
+        let bytes = self.reading(|reader, done| reader.read_item_then(key, done)).await?;
+        Ok(Bytes::from_owner(Answer { bytes, _permit: permit }))
+    }
+
+    /// The items whose keys begin with `prefix` and come after `after`, in order, with the bytes of their values: at
+    /// most `limit`. Does not touch the device.
+    pub fn list_items(&self, prefix: &[u8], after: Option<&ItemKey>, limit: usize) -> Vec<(ItemKey, u32)> {
+        self.shared.reader.list_items(prefix, after, limit)
+    }
+
+    /// A reader of the store, for whoever reads before the drive is served. Waits for the device.
+    pub fn reader(&self) -> Reader<AnyDevice> {
+        self.shared.reader.clone()
     }
 
     /// What is kept with a shard.
@@ -214,7 +293,7 @@ impl Drive {
     /// # Errors
     /// [`DriveError`] with a [`ReadError`].
     pub async fn describe(&self, key: ShardKey) -> Result<ShardHeader, DriveError<ReadError>> {
-        self.on_reader(move |reader| reader.describe(key)).await
+        self.reading(|reader, done| reader.describe_then(key, done)).await
     }
 
     /// The keys after `after`, or from the first on, in order: at most `limit`. Does not touch the device.
@@ -237,6 +316,8 @@ impl Drive {
             gets: of(&counts.gets),
             get_bytes: of(&counts.get_bytes),
             deletes: of(&counts.deletes),
+            item_puts: of(&counts.item_puts),
+            item_bytes: of(&counts.item_bytes),
             not_found: of(&counts.not_found),
             overloaded: of(&counts.overloaded),
         }
@@ -251,6 +332,7 @@ impl Drive {
     pub fn report(&self) -> DriveReport {
         let (identity, usage, counters) = (self.identity(), self.usage(), self.counters());
         let damage = usage.damage;
+        let (medium, io) = (threads::locked(&self.shared.medium), self.shared.reader.io_counters());
         DriveReport {
             drive: identity.drive,
             incarnation: identity.incarnation,
@@ -260,58 +342,98 @@ impl Drive {
             damaged: damage.superblocks + damage.records + damage.reads,
             puts: counters.puts,
             gets: counters.gets,
-            warning: threads::locked(&self.shared.failure).clone(),
+            warning: threads::locked(&self.shared.failure).clone().or_else(|| medium.warning.clone()),
             writable: usage.writable,
-            device: DeviceReport::default(),
+            device: DeviceReport {
+                mode: medium.mode.map(|mode| mode.to_string()).unwrap_or_default(),
+                errors: io.errors,
+                stalls: io.stalls,
+                stuck: io.stuck,
+            },
         }
     }
 
-    async fn on_reader<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Reader<AnyDevice>) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, DriveError<ReadError>> {
-        let (done, outcome) = oneshot::channel();
-        let job: ReadWork = Box::new(move |reader| {
-            // Nobody reads for a caller that has gone.
-            if !done.is_closed() {
-                let _ = done.send(read(reader));
-            }
-        });
-        self.enqueue(&self.shared.reads, ReadJob::Run(job))?;
-        let outcome = outcome.await.map_err(|_| DriveError::Closed)?;
-        outcome.map_err(|error| {
-            add(&self.shared.counts.not_found, u64::from(matches!(error, ReadError::Absent)));
-            DriveError::Failed(error)
-        })
-    }
-
-    fn enqueue<J, E>(&self, queue: &SyncSender<J>, job: J) -> Result<(), DriveError<E>>
+    async fn room_for<E>(&self, bytes: u32) -> Result<OwnedSemaphorePermit, DriveError<E>>
     where
         E: fmt::Debug + std::error::Error + 'static,
     {
-        queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                add(&self.shared.counts.overloaded, 1);
-                DriveError::Overloaded
+        let room = bytes.min(u32::try_from(self.shared.settings.read_bytes).unwrap_or(u32::MAX));
+        let budget = Arc::clone(&self.shared.read_bytes);
+        budget.acquire_many_owned(room).await.map_err(|_| DriveError::Closed)
+    }
+
+    /// Begins a read and waits for its outcome.
+    async fn reading<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(&Reader<AnyDevice>, ReadDone<T>),
+    ) -> Result<T, DriveError<ReadError>> {
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return Err(DriveError::Closed);
+        }
+        // Counted until the device is done with it, whether or not anybody waits.
+        let slot = Arc::clone(&self.shared.reads).try_acquire_owned().map_err(|_| self.overloaded())?;
+        let (done, outcome) = oneshot::channel();
+        begin(
+            &self.shared.reader,
+            Box::new(move |read| {
+                drop(slot);
+                drop(done.send(read));
+            }),
+        );
+        self.outcome(outcome).await.inspect_err(|error| {
+            let absent = matches!(error, DriveError::Failed(ReadError::Absent));
+            add(&self.shared.counts.not_found, u64::from(absent));
+        })
+    }
+
+    async fn outcome<T, E>(&self, outcome: oneshot::Receiver<Result<T, E>>) -> Result<T, DriveError<E>>
+    where
+        E: fmt::Debug + std::error::Error + 'static,
+    {
+        let patience = self.shared.settings.patience;
+        match tokio::time::timeout(patience, outcome).await {
+            Ok(Ok(outcome)) => outcome.map_err(DriveError::Failed),
+            Ok(Err(_)) => Err(DriveError::Closed),
+            Err(_) => {
+                threads::note(&self.shared.failure, || {
+                    format!("the device has not answered for {} seconds", patience.as_secs())
+                });
+                Err(DriveError::Closed)
             }
+        }
+    }
+
+    fn overloaded<E: fmt::Debug + std::error::Error + 'static>(&self) -> DriveError<E> {
+        add(&self.shared.counts.overloaded, 1);
+        DriveError::Overloaded
+    }
+
+    /// Lets a change wait for the writer; `bytes` are those that it holds meanwhile.
+    fn enqueue<E>(&self, change: Change, bytes: usize) -> Result<(), DriveError<E>>
+    where
+        E: fmt::Debug + std::error::Error + 'static,
+    {
+        let held = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&self.shared.write_bytes);
+        let held = budget.try_acquire_many_owned(held).map_err(|_| self.overloaded())?;
+        self.shared.writes.try_send(Job::Change(change, held)).map_err(|error| match error {
+            TrySendError::Full(_) => self.overloaded(),
             TrySendError::Disconnected(_) => DriveError::Closed,
         })
     }
 }
 
+/// Takes the outcome of a read.
+type ReadDone<T> = Box<dyn FnOnce(Result<T, ReadError>) + Send>;
+
 impl DriveThreads {
-    /// Finishes what waits, and ends the threads. Later calls on any handle of the drive find it closed.
+    /// Finishes what waits, and ends the thread. Later calls on any handle of the drive find it closed.
     pub fn close(self) {
         self.drive.shared.closed.store(true, Ordering::Relaxed);
-        for _ in 1..self.threads.len() {
-            // A send fails when the threads are gone already.
-            let _ = self.drive.shared.reads.send(ReadJob::Stop);
-        }
-        let _ = self.drive.shared.writes.send(WriteJob::Stop);
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the drive panicked");
-            }
+        // A send fails when the thread is gone already.
+        let _ = self.drive.shared.writes.send(Job::Stop);
+        if self.writer.join().is_err() {
+            tracing::error!("the thread of the drive panicked");
         }
     }
 }

@@ -1,63 +1,102 @@
 //! Which records count, and which segments can be given back.
 //!
-//! A record on the device is *live* (the newest of its key, and a shard), *dead* (deleted or replaced), or a
-//! tombstone. A tombstone counts while a dead record of its key is still on the device: without it that record would
+//! A record on the device is *live* (the newest of its key, and no deletion), *dead* (deleted or replaced), or a
+//! tombstone. A tombstone counts while its key has dead records on the device and no live one: without it they would
 //! come back at the next replay. A sealed segment in which nothing counts is *empty* and can be given back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_wire::drive::ShardKey;
 
+use crate::key::{ItemKey, RecordKey};
+use crate::record::{Body, Entry, Record};
 use crate::segment::{SegmentKind, SegmentMap, SegmentState};
-
-/// Where a live record stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) at: u64,
-    pub(crate) seq: u64,
-    pub(crate) front_bytes: u32,
-    pub(crate) payload_bytes: u32,
-    pub(crate) unit: u32,
-    /// Bytes on the device, padding included.
-    pub(crate) footprint: u32,
-}
 
 /// What readers share with the writer.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pub(crate) entries: BTreeMap<ShardKey, Entry>,
+    pub(crate) shards: BTreeMap<ShardKey, Entry>,
+    pub(crate) items: BTreeMap<ItemKey, Entry>,
+    /// Of all segments: with its place it tells a record from all others that ever stood there.
+    pub(crate) generations: Vec<u64>,
     /// Footprints of all entries.
     pub(crate) used: u64,
-    /// Bytes of records that can be appended before a segment must be given back.
+    /// Bytes of shards that can be put.
     pub(crate) writable: u64,
+}
+
+impl Index {
+    pub(crate) fn get(&self, key: &RecordKey) -> Option<&Entry> {
+        match key {
+            RecordKey::Shard(key) => self.shards.get(key),
+            RecordKey::Item(key) => self.items.get(key),
+        }
+    }
+
+    fn insert(&mut self, key: &RecordKey, entry: Entry) -> Option<Entry> {
+        self.used += entry.footprint();
+        let replaced = match key {
+            RecordKey::Shard(key) => self.shards.insert(*key, entry),
+            RecordKey::Item(key) => match self.items.get_mut(key) {
+                Some(there) => Some(std::mem::replace(there, entry)),
+                None => self.items.insert(key.clone(), entry),
+            },
+        };
+        self.forget(replaced)
+    }
+
+    fn remove(&mut self, key: &RecordKey) -> Option<Entry> {
+        let removed = match key {
+            RecordKey::Shard(key) => self.shards.remove(key),
+            RecordKey::Item(key) => self.items.remove(key),
+        };
+        self.forget(removed)
+    }
+
+    fn forget(&mut self, entry: Option<Entry>) -> Option<Entry> {
+        self.used = self.used.saturating_sub(entry.map_or(0, |entry| entry.footprint()));
+        entry
+    }
 }
 
 /// One segment's account.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) state: SegmentState,
-    pub(crate) kind: SegmentKind,
     pub(crate) generation: u64,
     /// It may hold bytes of an earlier generation: erase before use.
     pub(crate) stale: bool,
-    /// Live records and tombstones that count.
+    /// It holds a record that cannot be moved: leave it until that is replaced or deleted.
+    pub(crate) pinned: bool,
+    /// Bytes from the first record to the end of the last.
+    written: u64,
+    /// Bytes of the live records and of the tombstones that count.
+    live: u64,
+    /// Their number.
     counting: u32,
-    /// Keys of the dead records in it.
-    dead: Vec<ShardKey>,
 }
 
 impl Segment {
-    pub(crate) fn new(state: SegmentState, kind: SegmentKind, generation: u64) -> Self {
-        Self { state, kind, generation, stale: true, counting: 0, dead: Vec::new() }
-    }
-
-    fn has_tombstones(&self) -> bool {
-        self.state != SegmentState::Free && self.kind == SegmentKind::Tombstones
+    pub(crate) fn new(state: SegmentState, generation: u64) -> Self {
+        Self { state, generation, stale: true, pinned: false, written: 0, live: 0, counting: 0 }
     }
 
     /// Whether nothing in it counts.
     pub(crate) fn is_empty(&self) -> bool {
         self.counting == 0
+    }
+
+    /// Bytes that cleaning it would give back.
+    pub(crate) fn dead(&self) -> u64 {
+        self.written.saturating_sub(self.live)
+    }
+
+    pub(crate) fn live(&self) -> u64 {
+        self.live
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written
     }
 }
 
@@ -65,129 +104,222 @@ impl Segment {
 #[derive(Debug, Default)]
 struct Grave {
     dead: u32,
-    /// The segment of the newest tombstone.
-    tombstone: Option<usize>,
+    /// Where the tombstone stands that counts; 0 when none does.
+    tombstone: u64,
 }
 
 /// The writer's account of the device.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     map: SegmentMap,
-    pub(crate) segments: Vec<Segment>,
-    graves: BTreeMap<ShardKey, Grave>,
-    /// Segments in which nothing counts any more, perhaps.
-    emptied: BTreeSet<usize>,
-    free: usize,
-    /// Segments with deletions.
-    tombstones: usize,
+    segments: Vec<Segment>,
+    graves: BTreeMap<RecordKey, Grave>,
+    free: BTreeSet<usize>,
+    /// Sealed segments in which nothing counts.
+    empty: BTreeSet<usize>,
+    /// Bytes that cleaning the segments that are worth it would give back.
+    reclaimable: u64,
+    /// Bytes of tombstones that count.
+    tombstones: u64,
 }
 
 impl Ledger {
     pub(crate) fn new(map: SegmentMap, segments: Vec<Segment>) -> Self {
-        let emptied = (0..segments.len()).collect();
-        let count = |wanted: fn(&Segment) -> bool| segments.iter().filter(|s| wanted(s)).count();
-        let free = count(|segment| segment.state == SegmentState::Free);
-        let tombstones = count(Segment::has_tombstones);
-        Self { map, segments, graves: BTreeMap::new(), emptied, free, tombstones }
+        let in_state = |state| {
+            let places = segments.iter().enumerate().filter(move |(_, segment)| segment.state == state);
+            places.map(|(place, _)| place).collect()
+        };
+        let (free, empty) = (in_state(SegmentState::Free), in_state(SegmentState::Sealed));
+        Self { map, free, empty, segments, graves: BTreeMap::new(), reclaimable: 0, tombstones: 0 }
     }
 
-    /// A shard was appended; it replaces the one of its key, which is returned.
-    pub(crate) fn stored(&mut self, index: &mut Index, key: ShardKey, entry: Entry) -> Option<Entry> {
-        let replaced = index.entries.insert(key, entry);
-        index.used += u64::from(entry.footprint);
-        self.segments[self.map.segment_at(entry.at)].counting += 1;
-        if let Some(old) = replaced {
-            self.bury(index, key, &old);
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Changes an account, and what is derived of it.
+    fn account(&mut self, segment: usize, change: impl FnOnce(&mut Segment)) {
+        let least = self.map.worth_cleaning();
+        let account = &mut self.segments[segment];
+        let worth = |account: &Segment| match account.state {
+            SegmentState::Sealed if !account.pinned && account.dead() >= least => account.dead(),
+            _ => 0,
+        };
+        let before = worth(account);
+        change(account);
+        self.reclaimable = self.reclaimable + worth(account) - before;
+        let empty = account.state == SegmentState::Sealed && account.is_empty();
+        let free = account.state == SegmentState::Free;
+        keep(&mut self.empty, segment, empty);
+        keep(&mut self.free, segment, free);
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.account(self.map.segment_at(entry.at), |account| {
+            account.live += entry.footprint();
+            account.counting += 1;
+        });
+    }
+
+    fn discount(&mut self, entry: &Entry) {
+        self.account(self.map.segment_at(entry.at), |account| {
+            account.live = account.live.saturating_sub(entry.footprint());
+            account.counting = account.counting.saturating_sub(1);
+        });
+    }
+
+    /// A record was appended; what it replaces or deletes is returned.
+    pub(crate) fn apply(&mut self, index: &mut Index, record: &Record) -> Option<Entry> {
+        self.reach(&record.entry);
+        if record.deletes {
+            return self.deleted(index, &record.key, &record.entry);
+        }
+        let replaced = index.insert(&record.key, record.entry);
+        self.count(&record.entry);
+        self.stop_counting_tombstone(&record.key);
+        if let Some(old) = &replaced {
+            self.bury(&record.key, old);
         }
         replaced
     }
 
-    /// A tombstone was appended at `at`; the entry that it cancels is returned.
-    pub(crate) fn deleted(&mut self, index: &mut Index, key: ShardKey, at: u64) -> Option<Entry> {
-        let cancelled = index.entries.remove(&key);
+    fn reach(&mut self, entry: &Entry) {
+        let segment = self.map.segment_at(entry.at);
+        let written = entry.end() - self.map.records(segment).start;
+        self.account(segment, |account| account.written = account.written.max(written));
+    }
+
+    fn deleted(&mut self, index: &mut Index, key: &RecordKey, tombstone: &Entry) -> Option<Entry> {
+        let cancelled = index.remove(key);
         if let Some(old) = &cancelled {
-            self.bury(index, key, old);
+            self.bury(key, old);
         }
-        let segment = self.map.segment_at(at);
-        if let Some(grave) = self.graves.get_mut(&key) {
-            self.segments[segment].counting += 1;
-            if let Some(older) = grave.tombstone.replace(segment) {
-                self.discount(older);
-            }
+        self.stop_counting_tombstone(key);
+        if let Some(grave) = self.graves.get_mut(key) {
+            grave.tombstone = tombstone.at;
+            self.tombstones += tombstone.footprint();
+            self.count(tombstone);
         }
         cancelled
     }
 
-    fn bury(&mut self, index: &mut Index, key: ShardKey, entry: &Entry) {
-        let segment = self.map.segment_at(entry.at);
-        index.used = index.used.saturating_sub(u64::from(entry.footprint));
-        self.segments[segment].dead.push(key);
-        self.graves.entry(key).or_default().dead += 1;
-        self.discount(segment);
-    }
-
-    fn discount(&mut self, segment: usize) {
-        let account = &mut self.segments[segment];
-        account.counting = account.counting.saturating_sub(1);
-        if account.counting == 0 {
-            self.emptied.insert(segment);
+    /// The cleaner copied a record: what stood at `from` stands where `record` says.
+    pub(crate) fn moved(&mut self, index: &mut Index, from: u64, record: &Record) {
+        if record.deletes {
+            let counts = self.graves.get(&record.key).is_some_and(|grave| grave.tombstone == from);
+            self.reach(&record.entry);
+            if counts {
+                self.deleted(index, &record.key, &record.entry);
+            }
+        } else {
+            self.apply(index, record);
         }
     }
 
+    fn bury(&mut self, key: &RecordKey, entry: &Entry) {
+        match self.graves.get_mut(key) {
+            Some(grave) => grave.dead += 1,
+            None => {
+                self.graves.insert(key.clone(), Grave { dead: 1, tombstone: 0 });
+            }
+        }
+        self.discount(entry);
+    }
+
+    fn stop_counting_tombstone(&mut self, key: &RecordKey) {
+        let Some(grave) = self.graves.get_mut(key) else { return };
+        let at = std::mem::take(&mut grave.tombstone);
+        self.discount_tombstone(key, at);
+    }
+
+    fn discount_tombstone(&mut self, key: &RecordKey, at: u64) {
+        if at != 0 {
+            let tombstone = Entry { at, ..Body::tombstone(key.clone()).layout };
+            self.tombstones = self.tombstones.saturating_sub(tombstone.footprint());
+            self.discount(&tombstone);
+        }
+    }
+
+    /// Whether a record counts.
+    pub(crate) fn counts(&self, index: &Index, record: &Record) -> bool {
+        if record.deletes {
+            self.graves.get(&record.key).is_some_and(|grave| grave.tombstone == record.entry.at)
+        } else {
+            index.get(&record.key).is_some_and(|entry| entry.at == record.entry.at)
+        }
+    }
+
+    /// Keys of which dead records are on the device.
+    pub(crate) fn graves(&self) -> usize {
+        self.graves.len()
+    }
+
+    /// Bytes of tombstones that count.
+    pub(crate) fn tombstone_bytes(&self) -> u64 {
+        self.tombstones
+    }
+
+    /// Bytes that the cleaner can give back.
+    pub(crate) fn reclaimable(&self) -> u64 {
+        self.reclaimable
+    }
+}
+
+/// Segments.
+impl Ledger {
     /// A free segment is in use from now on.
-    pub(crate) fn opened(&mut self, segment: usize, kind: SegmentKind, generation: u64) {
-        self.segments[segment] = Segment::new(SegmentState::Open, kind, generation);
-        self.free = self.free.saturating_sub(1);
-        self.tombstones += usize::from(kind == SegmentKind::Tombstones);
+    pub(crate) fn opened(&mut self, segment: usize, generation: u64) {
+        self.account(segment, |account| *account = Segment::new(SegmentState::Open, generation));
     }
 
     /// A segment is full, or abandoned.
     pub(crate) fn sealed(&mut self, segment: usize) {
-        self.segments[segment].state = SegmentState::Sealed;
-        self.emptied.insert(segment);
+        self.account(segment, |account| account.state = SegmentState::Sealed);
+    }
+
+    /// What counts in a segment cannot be moved.
+    pub(crate) fn pin(&mut self, segment: usize) {
+        self.account(segment, |account| account.pinned = true);
     }
 
     /// Sealed segments in which nothing counts.
-    pub(crate) fn empty_segments(&mut self) -> Vec<usize> {
-        let segments = &self.segments;
-        self.emptied.retain(|segment| {
-            let account = &segments[*segment];
-            account.is_empty() && account.state != SegmentState::Free
-        });
-        let sealed = |segment: &usize| segments[*segment].state == SegmentState::Sealed;
-        self.emptied.iter().copied().filter(sealed).collect()
+    pub(crate) fn empty_segments(&self) -> Vec<usize> {
+        self.empty.iter().copied().collect()
     }
 
     /// A segment's records count no more, durably; tombstones that only cancelled those stop to count. Its bytes may
     /// be there still: `stale`.
-    pub(crate) fn freed(&mut self, segment: usize, generation: u64, stale: bool) {
-        let account = &mut self.segments[segment];
-        self.free += 1;
-        self.tombstones = self.tombstones.saturating_sub(usize::from(account.has_tombstones()));
-        let dead = std::mem::take(&mut account.dead);
-        *account = Segment { stale, ..Segment::new(SegmentState::Free, SegmentKind::Shards, generation) };
-        for key in dead {
-            let Some(grave) = self.graves.get_mut(&key) else { continue };
+    pub(crate) fn freed(&mut self, segment: usize, generation: u64, stale: bool, records: &[Record]) {
+        self.account(segment, |account| {
+            *account = Segment { stale, ..Segment::new(SegmentState::Free, generation) };
+        });
+        for record in records.iter().filter(|record| !record.deletes) {
+            let Some(grave) = self.graves.get_mut(&record.key) else { continue };
             grave.dead = grave.dead.saturating_sub(1);
-            if grave.dead == 0
-                && let Some(Grave { tombstone: Some(tombstone), .. }) = self.graves.remove(&key)
-            {
-                self.discount(tombstone);
+            if grave.dead == 0 {
+                let tombstone = grave.tombstone;
+                self.graves.remove(&record.key);
+                self.discount_tombstone(&record.key, tombstone);
             }
         }
     }
 
-    /// The lowest free segment that a kind may open. Shards leave the headroom to deletions; segments that those
-    /// took already count as part of it, but for one that is always left.
-    pub(crate) fn free_segment(&self, kind: SegmentKind) -> Option<usize> {
-        if kind == SegmentKind::Shards && self.free_for_shards() == 0 {
-            return None;
-        }
-        self.segments.iter().position(|segment| segment.state == SegmentState::Free)
+    /// Free segments that a kind may open; the lowest of them.
+    pub(crate) fn free_for(&self, kind: SegmentKind, deletes: bool) -> (usize, Option<usize>) {
+        let open = self.free.len().saturating_sub(self.map.kept_free_from(kind, deletes));
+        (open, self.free.first().copied().filter(|_| open > 0))
     }
 
-    /// Free segments that shards may open.
-    pub(crate) fn free_for_shards(&self) -> usize {
-        self.free.saturating_sub(self.map.headroom().saturating_sub(self.tombstones).max(1))
+    /// Free segments.
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
+    }
+}
+
+fn keep(set: &mut BTreeSet<usize>, segment: usize, belongs: bool) {
+    if belongs {
+        set.insert(segment);
+    } else {
+        set.remove(&segment);
     }
 }

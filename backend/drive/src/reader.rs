@@ -9,11 +9,18 @@ use bytes::Bytes;
 use weft_types::ByteCount;
 use weft_wire::drive::{ShardHeader, ShardKey};
 
-use weft_device::Device;
-use crate::ledger::{Entry, Index};
-use crate::record::{HEADER_BYTES, RecordHeader, Table};
+use crate::key::{ItemKey, RecordKey};
+use crate::ledger::Index;
+use crate::record::Entry;
 use crate::scan::FoundSegment;
+use crate::segment::SegmentMap;
 use crate::superblock::HeaderSalt;
+use weft_device::{Device, IoCounters};
+
+mod load;
+
+use load::{Loaded, Plan};
+pub(crate) use load::LoadError;
 
 /// What a store and its readers have in common.
 #[derive(Debug)]
@@ -21,7 +28,7 @@ pub(crate) struct Shared<D> {
     pub(crate) device: D,
     pub(crate) salt: HeaderSalt,
     pub(crate) damage: DamageCounts,
-    capacity: u64,
+    pub(crate) map: SegmentMap,
     index: RwLock<Index>,
 }
 
@@ -50,13 +57,14 @@ impl DamageCounts {
 pub struct Usage {
     /// Bytes of shards, their headers included, that the drive holds at most.
     pub capacity: ByteCount,
-    /// Bytes of the shards that it holds, their headers included.
+    /// Bytes of the shards and items that it holds, their headers included.
     pub used: ByteCount,
-    /// Bytes that can be written before deleted shards must make room: at most `capacity - used`, and less while
-    /// segments hold deleted shards beside others.
+    /// Bytes of shards, their headers included, that can still be put: what is free and what cleaning gives back.
     pub writable: ByteCount,
     /// Shards that it holds.
     pub shards: u64,
+    /// Items that it holds.
+    pub items: u64,
     /// Damage seen since it was opened.
     pub damage: Damage,
 }
@@ -99,43 +107,12 @@ pub enum ReadError {
     Io(#[source] io::Error),
 }
 
-/// Why a record's table cannot be had.
-#[derive(Debug)]
-pub(crate) enum LoadError {
-    Corrupt,
-    Io(io::Error),
-}
-
-/// Whether a read may wait for the medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    Waits,
-    AtOnce,
-}
-
-/// A part of a record, as far as it can be verified.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    description: Bytes,
-    /// The range asked for; meaningless in the corrupt units.
-    pub(crate) bytes: Bytes,
-    /// Units that the range touches and that fail their checksum.
-    pub(crate) corrupt: Vec<u32>,
-}
-
-impl Loaded {
-    /// What is kept with the shard; `None` when it is not this shard's.
-    pub(crate) fn header(&self, key: ShardKey) -> Option<ShardHeader> {
-        minicbor::decode(&self.description).ok().filter(|header: &ShardHeader| header.key == key)
-    }
-}
-
 impl<D: Device> Shared<D> {
-    pub(crate) fn new(device: D, salt: HeaderSalt, capacity: u64) -> Self {
-        Self { device, salt, capacity, damage: DamageCounts::default(), index: RwLock::default() }
+    pub(crate) fn new(device: D, salt: HeaderSalt, map: SegmentMap) -> Self {
+        Self { device, salt, map, damage: DamageCounts::default(), index: RwLock::default() }
     }
 
-    // A panic leaves the index as it was or with one entry exchanged; both are states that it may have.
+    // A panic leaves the index as it was or with some records exchanged; all are states that it may have.
     pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,65 +121,61 @@ impl<D: Device> Shared<D> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads and verifies a range of a record, which lies within its payload. An empty range gives the header alone.
-    pub(crate) fn load(
-        &self,
-        key: ShardKey,
-        entry: &Entry,
-        range: Range<u32>,
-        patience: Patience,
-    ) -> Result<Loaded, LoadError> {
-        /// Up to so many bytes between the table and the range cost less than a second read.
-        const JOINED_GAP_BYTES: u32 = 8 << 10;
-        let unit = entry.unit.max(1);
-        let units = range.start / unit..range.end.div_ceil(unit).max(range.start / unit);
-        let covered = units.start * unit..units.end.saturating_mul(unit).min(entry.payload_bytes);
-        let covered = covered.start.min(covered.end)..covered.end;
-        let front = u64::from(entry.front_bytes);
-        let joined = covered.start <= JOINED_GAP_BYTES;
-        let first_len = if joined { front + u64::from(covered.end) } else { front };
-        let first = self.read(entry.at, first_len, patience)?;
-        let (front_bytes, rest) =
-            first.split_at_checked(entry.front_bytes as usize).ok_or(LoadError::Corrupt)?;
-        let (header, table_bytes) =
-            front_bytes.split_first_chunk::<HEADER_BYTES>().ok_or(LoadError::Corrupt)?;
-        let record = RecordHeader::decode(header, entry.at, &self.salt)
-            .filter(|record| record.key == key && record.seq == entry.seq)
-            .ok_or(LoadError::Corrupt)?;
-        let table = Table::verify(&record, table_bytes).ok_or(LoadError::Corrupt)?;
-        let description = first.slice_ref(table.description);
-
-        let payload = if joined {
-            let skipped = first.len() - rest.len() + covered.start as usize;
-            first.slice(skipped..)
-        } else {
-            let at = entry.at + front + u64::from(covered.start);
-            self.read(at, u64::from(covered.end - covered.start), patience)?
-        };
-        let corrupt = units
-            .clone()
-            .zip(payload.chunks(unit as usize))
-            .filter(|(unit, bytes)| !table.matches(*unit as usize, bytes))
-            .map(|(unit, _)| unit)
-            .collect();
-        let bytes =
-            payload.slice((range.start - covered.start) as usize..(range.end - covered.start) as usize);
-        Ok(Loaded { description, bytes, corrupt })
+    pub(crate) fn count_damaged_read(&self) {
+        self.damage.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn read(&self, at: u64, len: u64, patience: Patience) -> Result<Bytes, LoadError> {
+    /// A whole shard, as far as it can be verified.
+    pub(crate) fn load_all(&self, key: ShardKey) -> Result<Loaded, LoadError> {
+        let plan = self.plan(&RecordKey::Shard(key), Wanted::All).map_err(|_| LoadError::Corrupt)?;
+        plan.load(&self.salt, |range| self.read_waiting(range))
+    }
+
+    fn read_waiting(&self, range: Range<u64>) -> io::Result<Bytes> {
         // An entry's lengths were bounded when its header was decoded.
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-        let read = match patience {
-            Patience::Waits => self.device.read_at(&mut bytes, at),
-            Patience::AtOnce => self.device.read_at_once(&mut bytes, at),
-        };
-        read.map_err(LoadError::Io)?;
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+        self.device.read_at(&mut bytes, range.start)?;
         Ok(bytes.into())
+    }
+
+    /// How to read a range of what is stored under a key now.
+    fn plan(&self, key: &RecordKey, range: Wanted) -> Result<Plan, ReadError> {
+        let index = self.index();
+        let entry = *index.get(key).ok_or(ReadError::Absent)?;
+        let segment = self.map.segment_at(entry.at);
+        let generation = index.generations.get(segment).copied().unwrap_or_default();
+        drop(index);
+        let range = range.within(&entry).ok_or(ReadError::OutOfRange { len: entry.payload_bytes })?;
+        Ok(Plan::new(key.clone(), entry, generation, range))
     }
 }
 
-/// Reads a store's shards from any thread, beside its writer. Cheap to clone.
+/// Which bytes of a record are wanted.
+#[derive(Debug, Clone)]
+pub(crate) enum Wanted {
+    /// The description alone.
+    Description,
+    /// A range that is not empty.
+    Part(Range<u32>),
+    /// The whole payload.
+    All,
+}
+
+impl Wanted {
+    fn within(&self, entry: &Entry) -> Option<Range<u32>> {
+        match self {
+            Self::Description => Some(0..0),
+            Self::All => Some(0..entry.payload_bytes),
+            Self::Part(range) if range.is_empty() || range.end > entry.payload_bytes => None,
+            Self::Part(range) => Some(range.clone()),
+        }
+    }
+}
+
+/// Takes the outcome of a read.
+type Done = Box<dyn FnOnce(Result<Loaded, ReadError>) + Send>;
+
+/// Reads what a store holds from any thread, beside its writer: what is durable, and nothing else. Cheap to clone.
 #[derive(Debug)]
 pub struct Reader<D> {
     shared: Arc<Shared<D>>,
@@ -224,22 +197,31 @@ impl<D: Device> Reader<D> {
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, key: ShardKey, range: Range<u32>) -> Result<Bytes, ReadError> {
-        if range.is_empty() {
-            let entry = self.entry(key).ok_or(ReadError::Absent)?;
-            return Err(ReadError::OutOfRange { len: entry.payload_bytes });
-        }
-        self.load(key, &range).map(|loaded| loaded.bytes)
+        self.load(&RecordKey::Shard(key), &Wanted::Part(range)).map(|loaded| loaded.bytes)
     }
 
     /// Bytes `range` of a shard, verified, if they can be had without waiting for the medium. `None` says nothing
     /// about the shard: [`read`](Self::read) does.
     pub fn read_at_once(&self, key: ShardKey, range: Range<u32>) -> Option<Bytes> {
-        let entry = self.entry(key)?;
-        if range.is_empty() || range.end > entry.payload_bytes {
-            return None;
-        }
-        let loaded = self.shared.load(key, &entry, range, Patience::AtOnce).ok()?;
+        let plan = self.shared.plan(&RecordKey::Shard(key), Wanted::Part(range)).ok()?;
+        let read = |range: Range<u64>| {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+            self.shared.device.read_at_once(&mut bytes, range.start).map(|()| Bytes::from(bytes))
+        };
+        let loaded = plan.load(&self.shared.salt, read).ok()?;
         loaded.corrupt.is_empty().then_some(loaded.bytes)
+    }
+
+    /// As [`read`](Self::read), without making the caller wait where the device can: `done` is called once, on this
+    /// or on a thread of the device, which it must not hold up.
+    pub fn read_then(
+        &self,
+        key: ShardKey,
+        range: Range<u32>,
+        done: impl FnOnce(Result<Bytes, ReadError>) + Send + 'static,
+    ) {
+        let done: Done = Box::new(|loaded| done(loaded.map(|loaded| loaded.bytes)));
+        load::start(Arc::clone(&self.shared), RecordKey::Shard(key), Wanted::Part(range), done);
     }
 
     /// What is kept with a shard.
@@ -247,47 +229,76 @@ impl<D: Device> Reader<D> {
     /// # Errors
     /// [`ReadError`], but for [`ReadError::OutOfRange`].
     pub fn describe(&self, key: ShardKey) -> Result<ShardHeader, ReadError> {
-        let header = self.load(key, &(0..0))?.header(key);
-        // Its checksum held, so it was never a description: not to be healed by reading again.
-        header.ok_or(ReadError::Corrupt { units: Vec::new() })
+        described(key, &self.load(&RecordKey::Shard(key), &Wanted::Description)?)
     }
 
-    fn load(&self, key: ShardKey, range: &Range<u32>) -> Result<Loaded, ReadError> {
-        let mut entry = self.entry(key).ok_or(ReadError::Absent)?;
+    /// As [`describe`](Self::describe), without making the caller wait where the device can: see
+    /// [`read_then`](Self::read_then).
+    pub fn describe_then(
+        &self,
+        key: ShardKey,
+        done: impl FnOnce(Result<ShardHeader, ReadError>) + Send + 'static,
+    ) {
+        let done: Done = Box::new(move |loaded| done(loaded.and_then(|loaded| described(key, &loaded))));
+        load::start(Arc::clone(&self.shared), RecordKey::Shard(key), Wanted::Description, done);
+    }
+
+    /// The value of an item, verified.
+    ///
+    /// # Errors
+    /// [`ReadError`], but for [`ReadError::OutOfRange`].
+    pub fn read_item(&self, key: &ItemKey) -> Result<Bytes, ReadError> {
+        self.load(&RecordKey::Item(key.clone()), &Wanted::All).map(|loaded| loaded.bytes)
+    }
+
+    /// As [`read_item`](Self::read_item), without making the caller wait where the device can: see
+    /// [`read_then`](Self::read_then).
+    pub fn read_item_then(&self, key: ItemKey, done: impl FnOnce(Result<Bytes, ReadError>) + Send + 'static) {
+        let done: Done = Box::new(|loaded| done(loaded.map(|loaded| loaded.bytes)));
+        load::start(Arc::clone(&self.shared), RecordKey::Item(key), Wanted::All, done);
+    }
+
+    fn load(&self, key: &RecordKey, wanted: &Wanted) -> Result<Loaded, ReadError> {
+        let mut plan = self.shared.plan(key, wanted.clone())?;
         loop {
-            let len = entry.payload_bytes;
-            if range.end > len || range.start > range.end {
-                return Err(ReadError::OutOfRange { len });
-            }
-            let units = match self.shared.load(key, &entry, range.clone(), Patience::Waits) {
-                Ok(loaded) if loaded.corrupt.is_empty() => return Ok(loaded),
-                Ok(loaded) => loaded.corrupt,
-                Err(LoadError::Io(error)) => return Err(ReadError::Io(error)),
-                Err(LoadError::Corrupt) => {
-                    let unit = entry.unit.max(1);
-                    (range.start / unit..range.end.div_ceil(unit)).collect()
-                }
-            };
-            // It may have been deleted, or moved, under our hands.
-            match self.entry(key) {
-                None => return Err(ReadError::Absent),
-                Some(now) if now == entry => {
-                    self.shared.damage.reads.fetch_add(1, Ordering::Relaxed);
-                    return Err(ReadError::Corrupt { units });
-                }
-                Some(now) => entry = now,
+            let loaded = plan.load(&self.shared.salt, |range| self.shared.read_waiting(range));
+            match load::judge(&self.shared, &plan, wanted, loaded) {
+                Ok(outcome) => return outcome,
+                Err(again) => plan = again,
             }
         }
-    }
-
-    fn entry(&self, key: ShardKey) -> Option<Entry> {
-        self.shared.index().entries.get(&key).copied()
     }
 
     /// The keys after `after`, or from the first on, in order: at most `limit`.
     pub fn list(&self, after: Option<ShardKey>, limit: usize) -> Vec<ShardKey> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.shared.index().entries.range((from, Bound::Unbounded)).take(limit).map(|(key, _)| *key).collect()
+        self.shared.index().shards.range((from, Bound::Unbounded)).take(limit).map(|(key, _)| *key).collect()
+    }
+
+    /// The items whose keys begin with `prefix` and come after `after`, in order, with the bytes of their values: at
+    /// most `limit`.
+    pub fn list_items(&self, prefix: &[u8], after: Option<&ItemKey>, limit: usize) -> Vec<(ItemKey, u32)> {
+        let first = ItemKey::new(prefix);
+        let from = match (&first, after) {
+            (Some(first), Some(after)) if after < first => Bound::Included(first),
+            (_, Some(after)) => Bound::Excluded(after),
+            (Some(first), None) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        let index = self.shared.index();
+        let items = index.items.range::<ItemKey, _>((from, Bound::Unbounded));
+        let within = items.take_while(|(key, _)| key.as_bytes().starts_with(prefix));
+        within.take(limit).map(|(key, entry)| (key.clone(), entry.payload_bytes)).collect()
+    }
+
+    /// The bytes of an item's value, if there is such an item.
+    pub fn item_bytes(&self, key: &ItemKey) -> Option<u32> {
+        self.shared.index().items.get(key).map(|entry| entry.payload_bytes)
+    }
+
+    /// What went wrong at the device since it was opened.
+    pub fn io_counters(&self) -> IoCounters {
+        self.shared.device.counters()
     }
 
     /// The drive's account now.
@@ -301,11 +312,17 @@ impl<D: Device> Reader<D> {
         };
         let index = self.shared.index();
         Usage {
-            capacity: ByteCount::new(self.shared.capacity),
+            capacity: ByteCount::new(self.shared.map.capacity()),
             used: ByteCount::new(index.used),
             writable: ByteCount::new(index.writable),
-            shards: index.entries.len() as u64,
+            shards: index.shards.len() as u64,
+            items: index.items.len() as u64,
             damage,
         }
     }
+}
+
+fn described(key: ShardKey, loaded: &Loaded) -> Result<ShardHeader, ReadError> {
+    // Its checksum held, so what is not this shard's never was a description: not to be healed by reading again.
+    loaded.header(key).ok_or(ReadError::Corrupt { units: Vec::new() })
 }

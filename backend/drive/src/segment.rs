@@ -1,23 +1,29 @@
 //! Segments: the runs of a device that are filled from front to end, and given back as a whole.
 //!
-//! A segment begins and ends with a copy of its own header; records stand between. Its generation is the sequence
-//! that the device had reached when the segment was opened, so a later one is always higher.
+//! A segment begins and ends with a block that holds a copy of its own header; records stand between, and behind
+//! them, once it is sealed, their [summary](crate::summary). Its generation is the sequence that the device had
+//! reached when the segment was opened, so a later one is always higher.
 
 use std::ops::Range;
 
-use crate::record::RECORD_ALIGN;
+use weft_device::AlignedBuf;
+
+use crate::summary::SummaryMac;
 use crate::superblock::{FRONT_BYTES, Fields, HeaderSalt, SUPERBLOCK_BYTES, Superblock};
 
-/// Bytes of each copy of a segment's header.
-pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+/// What is written starts and ends on multiples of this many bytes.
+pub(crate) const BLOCK: u64 = weft_device::BLOCK as u64;
+/// Bytes in use of each copy of a segment's header; the rest of its block is zeroes.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 128;
 
 const MAGIC: [u8; 4] = *b"WSEG";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 const MAC_AT: usize = SEGMENT_HEADER_BYTES - 16;
-/// The least segments that a device is divided into, with two of them held back for deletions.
+/// The least segments that a device is divided into.
 const MIN_SEGMENTS: u64 = 8;
 const MAX_SEGMENT_BYTES: u64 = 16 << 20;
-const MIN_SEGMENT_BYTES: u64 = 4 << 20;
+/// Holds the longest item.
+const MIN_SEGMENT_BYTES: u64 = 5 << 20;
 
 /// The least bytes of a device, unless the size of its segments is given.
 pub const MIN_DEVICE_BYTES: u64 = FRONT_BYTES + MIN_SEGMENTS * MIN_SEGMENT_BYTES + SUPERBLOCK_BYTES;
@@ -30,16 +36,16 @@ pub(crate) struct SegmentMap {
 }
 
 impl SegmentMap {
-    /// The division of a device of this size: the longest segments, up to 16 MiB, of which it has 64, but at
-    /// least 4 MiB.
+    /// The division of a device of this size: the longest power of two, up to 16 MiB, of which it has 64, but at
+    /// least 5 MiB.
     pub(crate) fn preferred_segment_bytes(size: u64) -> u64 {
         let longest = (size / 64).checked_ilog2().map_or(0, |log| 1 << log);
         u64::clamp(longest, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 
-    /// `None` when the device is too small, or the segments' size is not a multiple of 4096 from 16 KiB on.
+    /// `None` when the device is too small, or the segments' size is not a multiple of 4096 from 32 KiB on.
     pub(crate) fn new(size: u64, segment_bytes: u64) -> Option<Self> {
-        if segment_bytes < 4 * SUPERBLOCK_BYTES || !segment_bytes.is_multiple_of(SUPERBLOCK_BYTES) {
+        if segment_bytes < 8 * BLOCK || !segment_bytes.is_multiple_of(BLOCK) {
             return None;
         }
         let room = size.checked_sub(FRONT_BYTES + SUPERBLOCK_BYTES)?;
@@ -50,13 +56,9 @@ impl SegmentMap {
         Some(Self { segment_bytes, count: usize::try_from(count).ok()? })
     }
 
+    /// As the superblock has it.
     pub(crate) fn of(superblock: &Superblock) -> Option<Self> {
         Self::new(superblock.size, superblock.segment_bytes)
-    }
-
-    /// Free segments that only deletions may open, so that a full drive can be emptied.
-    pub(crate) fn headroom(self) -> usize {
-        self.count.div_ceil(32).max(2)
     }
 
     /// All bytes of a segment.
@@ -65,21 +67,21 @@ impl SegmentMap {
         start..start + self.segment_bytes
     }
 
-    /// The bytes of a segment that records may take.
+    /// The bytes of a segment that records and their summary may take.
     pub(crate) fn records(self, segment: usize) -> Range<u64> {
         let Range { start, end } = self.range(segment);
-        start + SEGMENT_HEADER_BYTES as u64..end - SEGMENT_HEADER_BYTES as u64
+        start + BLOCK..end - BLOCK
     }
 
     /// Where the copies of a segment's header stand.
     pub(crate) fn header_places(self, segment: usize) -> [u64; 2] {
         let Range { start, end } = self.range(segment);
-        [start, end - SEGMENT_HEADER_BYTES as u64]
+        [start, end - BLOCK]
     }
 
-    /// Bytes of records that a segment holds at most.
+    /// Bytes of records that a segment holds, about: what summaries of ordinary records take is left out.
     pub(crate) fn record_bytes(self) -> u64 {
-        (self.segment_bytes - 2 * SEGMENT_HEADER_BYTES as u64) / RECORD_ALIGN * RECORD_ALIGN
+        (self.segment_bytes - 2 * BLOCK) / 64 * 63
     }
 
     /// The segment of a record at this place. Meaningless for places outside all segments.
@@ -87,9 +89,28 @@ impl SegmentMap {
         usize::try_from(at.saturating_sub(FRONT_BYTES) / self.segment_bytes).unwrap_or(usize::MAX)
     }
 
-    /// Bytes of records that the device holds at most, headroom left out.
+    /// Segments of which a kind may open one only while more are free: the cleaner always has one to go on with,
+    /// deletions more than items, items more than shards.
+    pub(crate) fn kept_free_from(self, kind: SegmentKind, deletes: bool) -> usize {
+        let share = self.count.div_ceil(64);
+        match (kind, deletes) {
+            (SegmentKind::Moved, _) => 0,
+            (SegmentKind::Items, true) => 1,
+            (SegmentKind::Items, false) => 1 + share,
+            (SegmentKind::Shards, _) => 1 + 2 * share,
+        }
+    }
+
+    /// Bytes of shards that the device holds at most.
     pub(crate) fn capacity(self) -> u64 {
-        (self.count - self.headroom()) as u64 * self.record_bytes()
+        // One more is the one that deletions and items are appended to.
+        let others = self.kept_free_from(SegmentKind::Shards, false) + 1;
+        (self.count - others) as u64 * self.record_bytes()
+    }
+
+    /// Dead bytes from which on a segment is worth cleaning: more than cleaning may itself lose to padding.
+    pub(crate) fn worth_cleaning(self) -> u64 {
+        (self.segment_bytes / 64).max(3 * BLOCK)
     }
 }
 
@@ -109,8 +130,22 @@ pub(crate) enum SegmentState {
 pub(crate) enum SegmentKind {
     /// Shards.
     Shards,
-    /// Deletions.
-    Tombstones,
+    /// Items, and deletions of both.
+    Items,
+    /// What the cleaner moved, of any kind.
+    Moved,
+}
+
+impl SegmentKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Shards, Self::Items, Self::Moved];
+
+    const fn to_byte(self) -> u8 {
+        match self {
+            Self::Shards => 0,
+            Self::Items => 1,
+            Self::Moved => 2,
+        }
+    }
 }
 
 /// What a segment says about itself.
@@ -119,31 +154,45 @@ pub(crate) struct SegmentHeader {
     pub(crate) state: SegmentState,
     pub(crate) kind: SegmentKind,
     pub(crate) generation: u64,
+    /// All records up to this sequence were durable when it was written.
+    pub(crate) flushed: u64,
     /// Absolute place after the last record of a sealed segment; 0 in the other states.
     pub(crate) end: u64,
+    /// Of a sealed segment's summary, which stands at the next block from `end` on; no bytes when there is none.
+    pub(crate) summary_bytes: u32,
+    pub(crate) summary_mac: SummaryMac,
 }
 
 impl SegmentHeader {
-    /// The copy for the segment that starts at `start`.
-    pub(crate) fn encode(&self, start: u64, salt: &HeaderSalt) -> [u8; SEGMENT_HEADER_BYTES] {
-        let mut out = [0; SEGMENT_HEADER_BYTES];
-        out[..4].copy_from_slice(&MAGIC);
-        out[4..6].copy_from_slice(&FORMAT.to_le_bytes());
-        out[6] = match self.state {
+    pub(crate) const fn new(state: SegmentState, kind: SegmentKind, generation: u64, flushed: u64) -> Self {
+        let summary_mac = SummaryMac([0; 16]);
+        Self { state, kind, generation, flushed, end: 0, summary_bytes: 0, summary_mac }
+    }
+
+    /// The block for the segment that starts at `start`.
+    pub(crate) fn encode(&self, start: u64, salt: &HeaderSalt) -> AlignedBuf {
+        let state = match self.state {
             SegmentState::Free => 0,
             SegmentState::Open => 1,
             SegmentState::Sealed => 2,
         };
-        out[7] = match self.kind {
-            SegmentKind::Shards => 0,
-            SegmentKind::Tombstones => 1,
-        };
-        out[8..16].copy_from_slice(&start.to_le_bytes());
-        out[16..24].copy_from_slice(&self.generation.to_le_bytes());
-        out[24..32].copy_from_slice(&self.end.to_le_bytes());
-        let mac = blake3::keyed_hash(&salt.0, &out[..MAC_AT]);
-        out[MAC_AT..].copy_from_slice(&mac.as_bytes()[..16]);
-        out
+        let mut fields = Vec::with_capacity(SEGMENT_HEADER_BYTES);
+        fields.extend(MAGIC);
+        fields.extend(FORMAT.to_le_bytes());
+        fields.extend([state, self.kind.to_byte()]);
+        for number in [start, self.generation, self.flushed, self.end] {
+            fields.extend(number.to_le_bytes());
+        }
+        fields.extend(self.summary_bytes.to_le_bytes());
+        fields.extend([0; 4]);
+        fields.extend(self.summary_mac.0);
+        fields.resize(MAC_AT, 0);
+        let mac = blake3::keyed_hash(&salt.0, &fields);
+        fields.extend(&mac.as_bytes()[..16]);
+        let mut block = AlignedBuf::with_capacity(fields.len());
+        block.extend(&fields);
+        block.pad_to_block();
+        block
     }
 
     /// The header of the segment that starts at `start`, if these are its bytes.
@@ -155,20 +204,19 @@ impl SegmentHeader {
         let mut fields = Fields(&bytes[MAGIC.len()..]);
         let format = u16::from_le_bytes(fields.take());
         let [state, kind] = fields.take();
-        let [stands_at, generation, end] = [(); 3].map(|()| u64::from_le_bytes(fields.take()));
+        let [stands_at, generation, flushed, end] = [(); 4].map(|()| u64::from_le_bytes(fields.take()));
+        let summary_bytes = u32::from_le_bytes(fields.take());
+        let _: [u8; 4] = fields.take();
+        let summary_mac = SummaryMac(fields.take());
         let state = match state {
             0 => SegmentState::Free,
             1 => SegmentState::Open,
             2 => SegmentState::Sealed,
             _ => return None,
         };
-        let kind = match kind {
-            0 => SegmentKind::Shards,
-            1 => SegmentKind::Tombstones,
-            _ => return None,
-        };
+        let kind = SegmentKind::ALL.into_iter().find(|known| known.to_byte() == kind)?;
         let plausible = format == FORMAT && stands_at == start && generation <= u64::MAX / 2;
-        plausible.then_some(Self { state, kind, generation, end })
+        plausible.then_some(Self { state, kind, generation, flushed, end, summary_bytes, summary_mac })
     }
 }
 
@@ -181,14 +229,14 @@ mod tests {
 
     #[test]
     fn a_device_is_divided_by_its_size() {
-        assert_eq!(SegmentMap::preferred_segment_bytes(64 << 20), 4 << 20);
+        assert_eq!(SegmentMap::preferred_segment_bytes(64 << 20), 5 << 20);
         assert_eq!(SegmentMap::preferred_segment_bytes(700 << 20), 8 << 20);
         assert_eq!(SegmentMap::preferred_segment_bytes(1 << 40), 16 << 20);
-        let least = SegmentMap::new(MIN_DEVICE_BYTES, 4 << 20).expect("fits");
-        assert_eq!((least.count, least.headroom()), (8, 2));
-        assert_eq!(SegmentMap::new(MIN_DEVICE_BYTES - 1, 4 << 20), None);
+        let least = SegmentMap::new(MIN_DEVICE_BYTES, 5 << 20).expect("fits");
+        assert_eq!((least.count, least.capacity()), (8, 4 * least.record_bytes()));
+        assert_eq!(SegmentMap::new(MIN_DEVICE_BYTES - 1, 5 << 20), None);
         assert_eq!(SegmentMap::new(u64::MAX, 0), None);
-        assert_eq!(SegmentMap::new(0, 4 << 20), None);
+        assert_eq!(SegmentMap::new(0, 5 << 20), None);
         assert_eq!(least.range(7).end + SUPERBLOCK_BYTES, MIN_DEVICE_BYTES);
         assert_eq!(least.segment_at(least.range(3).start), 3);
         assert_eq!(least.segment_at(least.range(3).end - 1), 3);
@@ -197,9 +245,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_segment_header_with_any_bit_flipped_is_none(byte in 0..SEGMENT_HEADER_BYTES, bit in 0..8) {
-            let (kind, state) = (SegmentKind::Tombstones, SegmentState::Sealed);
-            let header = SegmentHeader { state, kind, generation: 5, end: 999 };
-            let mut bytes = header.encode(4096, &SALT);
+            let summary_mac = SummaryMac([3; 16]);
+            let header = SegmentHeader::new(SegmentState::Sealed, SegmentKind::Moved, 5, 4);
+            let header = SegmentHeader { end: 999, summary_bytes: 7, summary_mac, ..header };
+            let block = header.encode(4096, &SALT);
+            prop_assert_eq!(block.len() as u64, BLOCK);
+            let mut bytes = *block.as_slice().first_chunk().expect("a block");
             prop_assert_eq!(SegmentHeader::decode(&bytes, 4096, &SALT), Some(header));
             prop_assert_eq!(SegmentHeader::decode(&bytes, 8192, &SALT), None);
             bytes[byte] ^= 1_u8 << bit;

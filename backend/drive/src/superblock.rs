@@ -5,12 +5,12 @@
 
 use weft_types::{ClusterId, DriveId, Incarnation};
 
-use weft_device::Device;
+use weft_device::{AlignedBuf, Device};
 
 /// Bytes of one copy.
 pub(crate) const SUPERBLOCK_BYTES: u64 = 4096;
 /// The format that this code writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"WEFTDRV\n";
 const COPIES_IN_FRONT: [u64; 3] = [0, 1, 7];
@@ -60,8 +60,8 @@ pub enum SuperblockError {
     /// There are traces of one, and no copy is intact.
     #[error("every copy of the superblock is damaged")]
     Damaged,
-    /// Written by a newer version.
-    #[error("the device has format {found}; this version reads up to {FORMAT_VERSION}")]
+    /// Written by another version.
+    #[error("the device has format {found}; this version reads format {FORMAT_VERSION}")]
     NewerFormat {
         /// The device's format.
         found: u32,
@@ -118,8 +118,9 @@ impl Superblock {
 
     /// Writes all copies. Durable after the device's next flush.
     pub(crate) fn write(&self, device: &impl Device) -> std::io::Result<()> {
-        let block = self.encode();
-        places(device.size()).try_for_each(|place| device.write_at(&block, place))
+        let mut block = AlignedBuf::with_capacity(SUPERBLOCK_BYTES as usize);
+        block.extend(&self.encode());
+        places(device.size()).try_for_each(|place| device.write_at(block.as_slice(), place))
     }
 
     fn encode(&self) -> [u8; SUPERBLOCK_BYTES as usize] {

@@ -1,136 +1,161 @@
-//! The threads of a drive.
+//! The thread of a drive.
 
 use std::io;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use weft_wire::drive::{ShardHeader, ShardKey};
 
 use super::AnyDevice;
-use crate::reader::Reader;
-use crate::store::{DeleteError, DeviceFailed, PutError, Store, Stored};
+use crate::key::ItemKey;
+use crate::store::{DeleteError, DeviceFailed, PutError, PutItemError, Store, Stored};
 
-/// The most jobs under one flush: the first of them waits for all.
-const GROUP_JOBS: usize = 256;
+/// The most changes under one flush: the first of them waits for all.
+const GROUP_CHANGES: usize = 256;
 /// The most bytes of puts under one flush.
 const GROUP_BYTES: usize = 32 << 20;
 
+/// Who waits for an outcome.
+type Waits<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// What is to be written.
+pub(super) enum Change {
+    Put { header: ShardHeader, payload: Bytes, done: Waits<Stored, PutError> },
+    Delete { keys: Vec<ShardKey>, done: Waits<u32, DeleteError> },
+    PutItem { key: ItemKey, value: Bytes, done: Waits<(), PutItemError> },
+    DeleteItems { keys: Vec<ItemKey>, done: Waits<u32, DeleteError> },
+}
+
 /// What waits for the writer.
-pub(super) enum WriteJob {
-    Put { header: ShardHeader, payload: Bytes, done: oneshot::Sender<Result<Stored, PutError>> },
-    Delete { keys: Vec<ShardKey>, done: oneshot::Sender<Result<u32, DeleteError>> },
+pub(super) enum Job {
+    /// The bytes that it holds are given back when it is done.
+    Change(Change, OwnedSemaphorePermit),
     Stop,
 }
 
-/// Something to be done with a reader.
-pub(super) type ReadWork = Box<dyn FnOnce(&Reader<AnyDevice>) + Send>;
-
-/// What waits for a reader.
-pub(super) enum ReadJob {
-    Run(ReadWork),
-    Stop,
-}
-
-/// What was applied and is not durable yet.
-enum Applied {
-    Put(oneshot::Sender<Result<Stored, PutError>>, Result<Stored, PutError>),
-    Delete(oneshot::Sender<Result<u32, DeleteError>>, Result<u32, DeleteError>),
-}
+/// What was applied and is not durable yet: answers once it is told whether it is.
+type Applied = Box<dyn FnOnce(bool)>;
 
 /// The state behind a lock that a panicking thread may have held: every state of it is complete.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the threads that read.
-pub(super) fn readers(
-    count: usize,
-    reader: &Reader<AnyDevice>,
-    queue: Receiver<ReadJob>,
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let queue = Arc::new(Mutex::new(queue));
-    let start = |number| {
-        let (reader, queue) = (reader.clone(), Arc::clone(&queue));
-        Builder::new().name(format!("drive-read-{number}")).spawn(move || {
-            loop {
-                // One thread at a time waits for the next job, under the lock; the others wait for that one.
-                let job = locked(&queue).recv();
-                let Ok(ReadJob::Run(job)) = job else { return };
-                job(&reader);
-            }
-        })
-    };
-    (0..count).map(start).collect()
+/// Says what is wrong with the drive, unless something is already.
+pub(super) fn note(failure: &Mutex<Option<String>>, what: impl FnOnce() -> String) {
+    let mut failure = locked(failure);
+    if failure.is_none() {
+        let what = what();
+        tracing::error!("{what}");
+        *failure = Some(what);
+    }
 }
 
 /// Starts the thread that writes. `failure` tells what is wrong once the device has failed.
 pub(super) fn writer(
     store: Store<AnyDevice>,
-    queue: Receiver<WriteJob>,
+    queue: Receiver<Job>,
     failure: Arc<Mutex<Option<String>>>,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name("drive-write".to_owned()).spawn(move || {
         let mut store = store;
-        while let Ok(job) = queue.recv() {
-            let (group, stop) = apply_group(&mut store, job, &queue);
+        while let Some((change, held)) = next(&mut store, &queue, &failure) {
+            let (group, stop) = apply_group(&mut store, change, held, &queue);
             let flushed = store.flush();
-            if let Err(error) = &flushed {
-                report(error, &failure);
-            }
-            group.into_iter().for_each(|applied| applied.answer(flushed.is_ok()));
+            tell(&flushed, &failure);
+            group.into_iter().for_each(|answer| answer(flushed.is_ok()));
             if stop {
-                return;
+                break;
             }
+            // A little of it between any two groups; it is durable with the next.
+            tell(&store.clean(false), &failure);
         }
+        tell(&store.vouch(), &failure);
     })
 }
 
-/// Applies a job and what waits behind it; also says whether the thread is to stop.
+/// Waits for a change, cleaning meanwhile; `None` when the thread is to stop.
+fn next(
+    store: &mut Store<AnyDevice>,
+    queue: &Receiver<Job>,
+    failure: &Mutex<Option<String>>,
+) -> Option<(Change, OwnedSemaphorePermit)> {
+    let job = loop {
+        match queue.try_recv() {
+            Ok(job) => break job,
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        let cleaned = store.clean(true);
+        tell(&cleaned, failure);
+        if !matches!(cleaned, Ok(true)) {
+            break queue.recv().ok()?;
+        }
+    };
+    match job {
+        Job::Change(change, held) => Some((change, held)),
+        Job::Stop => None,
+    }
+}
+
+/// Applies a change and what waits behind it; also says whether the thread is to stop.
 fn apply_group(
     store: &mut Store<AnyDevice>,
-    first: WriteJob,
-    queue: &Receiver<WriteJob>,
+    first: Change,
+    held: OwnedSemaphorePermit,
+    queue: &Receiver<Job>,
 ) -> (Vec<Applied>, bool) {
-    let (mut group, mut bytes, mut next) = (Vec::new(), 0, Some(first));
-    while let Some(job) = next {
-        match job {
-            WriteJob::Put { header, payload, done } => {
-                bytes += payload.len();
-                group.push(Applied::Put(done, store.put(&header, payload)));
+    let mut bytes = held.num_permits();
+    let mut group = vec![apply(store, first, held)];
+    while group.len() < GROUP_CHANGES && bytes < GROUP_BYTES {
+        match queue.try_recv() {
+            Ok(Job::Change(change, held)) => {
+                bytes += held.num_permits();
+                group.push(apply(store, change, held));
             }
-            WriteJob::Delete { keys, done } => {
-                let deleted =
-                    keys.into_iter().try_fold(0, |sum, key| Ok(sum + u32::from(store.delete(key)?)));
-                group.push(Applied::Delete(done, deleted));
-            }
-            WriteJob::Stop => return (group, true),
+            Ok(Job::Stop) => return (group, true),
+            Err(_) => break,
         }
-        let full = group.len() >= GROUP_JOBS || bytes >= GROUP_BYTES;
-        next = if full { None } else { queue.try_recv().ok() };
     }
     (group, false)
 }
 
-fn report(error: &DeviceFailed, failure: &Mutex<Option<String>>) {
-    let mut failure = locked(failure);
-    if failure.is_none() {
-        tracing::error!(error = error as &dyn std::error::Error, "the device failed");
-        let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
-        *failure = Some(format!("{error}{cause}; start the drive again once the device is sound"));
+fn apply(store: &mut Store<AnyDevice>, change: Change, held: OwnedSemaphorePermit) -> Applied {
+    match change {
+        Change::Put { header, payload, done } => later(done, held, store.put(&header, payload)),
+        Change::Delete { keys, done } => {
+            let deleted = keys.into_iter().try_fold(0, |sum, key| Ok(sum + u32::from(store.delete(key)?)));
+            later(done, held, deleted)
+        }
+        Change::PutItem { key, value, done } => later(done, held, store.put_item(&key, &value)),
+        Change::DeleteItems { keys, done } => later(done, held, store.delete_items(&keys)),
     }
 }
 
-impl Applied {
-    /// A caller that does not wait any more is not told.
-    fn answer(self, durable: bool) {
-        match self {
-            Self::Put(done, outcome) if durable || outcome.is_err() => drop(done.send(outcome)),
-            Self::Put(done, _) => drop(done.send(Err(DeviceFailed::Earlier.into()))),
-            Self::Delete(done, outcome) if durable || outcome.is_err() => drop(done.send(outcome)),
-            Self::Delete(done, _) => drop(done.send(Err(DeviceFailed::Earlier.into()))),
-        }
+/// Answers when it is known whether the outcome is durable. A caller that does not wait any more is not told.
+fn later<T, E>(done: Waits<T, E>, held: OwnedSemaphorePermit, outcome: Result<T, E>) -> Applied
+where
+    T: 'static,
+    E: From<DeviceFailed> + 'static,
+{
+    Box::new(move |durable| {
+        let outcome = if durable { outcome } else { outcome.and(Err(DeviceFailed::Earlier.into())) };
+        drop(held);
+        drop(done.send(outcome));
+    })
+}
+
+fn tell<T>(outcome: &Result<T, DeviceFailed>, failure: &Mutex<Option<String>>) {
+    let Err(error) = outcome else { return };
+    // A medium without space takes what is smaller, or later: its callers hear of it.
+    if matches!(error, DeviceFailed::Now(cause) if cause.kind() == io::ErrorKind::StorageFull) {
+        return;
     }
+    note(failure, || {
+        let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+        format!("{error}{cause}; start the drive again once the device is sound")
+    });
 }

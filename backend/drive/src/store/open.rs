@@ -1,16 +1,19 @@
 //! Formatting a device, and opening it: replay.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 
-use super::{Store, Tail, entry};
-use weft_device::Device;
+use super::group::Group;
+use super::segments::{Sealing, Tail, Tails};
+use super::Store;
 use crate::ledger::{Index, Ledger, Segment};
 use crate::reader::Shared;
-use crate::record::{RecordHeader, RecordKind};
-use crate::scan::{FoundSegment, scan};
+use crate::scan::{FoundSegment, Scanner};
 use crate::segment::{MIN_DEVICE_BYTES, SegmentKind, SegmentMap, SegmentState};
 use crate::superblock::{DriveIdentity, HeaderSalt, Superblock, SuperblockError};
+use weft_device::Device;
 use weft_types::{ClusterId, DriveId, Incarnation};
 
 /// Sequences left out at every open, so that none that was handed out and lost is handed out again: more than
@@ -24,8 +27,8 @@ pub struct FormatOptions {
     pub identity: DriveIdentity,
     /// 32 bytes from a cryptographically strong random source.
     pub salt: HeaderSalt,
-    /// Bytes of each segment, a multiple of 4096 from 16 KiB on; chosen by the device's size when absent. A segment
-    /// must hold the longest shard that is to be stored.
+    /// Bytes of each segment, a multiple of 4096 from 32 KiB on; chosen by the device's size when absent. A segment
+    /// must hold the longest shard or item that is to be stored.
     pub segment_bytes: Option<u64>,
 }
 
@@ -113,40 +116,49 @@ impl<D: Device> Store<D> {
         superblock.write(device).and_then(|()| device.flush()).map_err(FormatError::Io)
     }
 
-    /// Opens a drive's device and replays its headers. Damage is counted, and nothing is repaired.
+    /// Opens a drive's device and replays its headers. Damage is counted and not repaired. Unfinished writes of a
+    /// process that was killed are erased, and finished ones made durable.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing was changed.
+    /// [`OpenError`]; nothing that was promised was changed.
     pub fn open(device: D, expected: DriveIdentity) -> Result<Self, OpenError> {
         let (superblock, damaged_copies) = Superblock::read(&device)?;
         check(&superblock, expected, device.size())?;
         let map = SegmentMap::of(&superblock).ok_or(OpenError::Layout)?;
-        let found = scan(&device, map, &superblock.salt).map_err(OpenError::Io)?;
+        let scanner = Scanner { device: &device, map, salt: &superblock.salt };
+        let (found, vouched) = scanner.scan().map_err(OpenError::Io)?;
+        let newest = found.iter().map(newest_seq).max().unwrap_or(0);
+        let flushed = found.iter().filter_map(|found| found.records.last()).map(|record| record.seq).max();
+        let flushed = flushed.unwrap_or(0).max(vouched);
+        if flushed > vouched {
+            // A record is found because the host has it; from now on it counts, and must outlast a loss of power.
+            device.flush().map_err(OpenError::Io)?;
+        }
 
-        let shared = Arc::new(Shared::new(device, superblock.salt, map.capacity()));
+        let shared = Arc::new(Shared::new(device, superblock.salt, map));
         shared.damage.found(damaged_copies, &found);
-        let (shards, tombstones) =
-            (tail(&found, map, SegmentKind::Shards), tail(&found, map, SegmentKind::Tombstones));
-        let next_seq = found.iter().map(newest_seq).max().unwrap_or(0) + SEQ_GAP;
-        let flushed = found.iter().flat_map(|segment| &segment.records).map(|record| record.flushed).max();
+        let (tails, sealing) = tails(&found, map);
         let mut index = Index::default();
-        let ledger = replay(map, found, [shards, tombstones], &mut index);
+        let ledger = replay(map, found, &tails, &mut index);
         *shared.index_mut() = index;
-        let mut store = Self {
+        let store = Self {
             shared,
             map,
             ledger,
-            shards,
-            tombstones,
-            next_seq,
-            // A record is found because it is on the device; whether it would outlast a loss of power is not known,
-            // but for those that a later one vouches for.
-            flushed: flushed.unwrap_or(0),
-            dirty: true,
+            tails,
+            group: Group::default(),
+            sealing,
+            victim: None,
+            next_seq: newest + SEQ_GAP,
+            flushed,
+            vouched,
+            dirty: false,
             failed: false,
             dead_payloads: Vec::new(),
         };
-        store.publish(|_, _| ());
+        let mut index = store.shared.index_mut();
+        index.writable = store.writable(index.used);
+        drop(index);
         Ok(store)
     }
 }
@@ -170,36 +182,59 @@ fn check(superblock: &Superblock, expected: DriveIdentity, size: u64) -> Result<
 }
 
 fn newest_seq(segment: &FoundSegment) -> u64 {
-    let records = segment.records.iter().map(|record| record.seq.max(record.flushed)).max();
-    records.unwrap_or(0).max(segment.generation)
+    let last = segment.records.last().map_or(0, |record| record.seq);
+    last.max(segment.flushed).max(segment.generation)
 }
 
-/// Where to go on appending: in the newest segment of the kind that is still open.
-fn tail(found: &[FoundSegment], map: SegmentMap, kind: SegmentKind) -> Option<Tail> {
-    let open = found.iter().enumerate().filter(|(_, f)| f.state == SegmentState::Open && f.kind == kind);
-    let (segment, newest) = open.max_by_key(|(_, segment)| segment.generation)?;
-    Some(Tail { segment, at: newest.end, end: map.records(segment).end })
+/// Where to go on appending: in the newest segment of each kind that is still open and has nothing unfinished in it.
+/// The others that are open are to be sealed.
+fn tails(found: &[FoundSegment], map: SegmentMap) -> (Tails, Vec<Sealing>) {
+    let mut tails = Tails::default();
+    let open = || found.iter().enumerate().filter(|(_, found)| found.state == SegmentState::Open);
+    for kind in SegmentKind::ALL {
+        let newest = open().filter(|(_, found)| found.kind == kind).max_by_key(|(_, found)| found.generation);
+        if let Some((segment, found)) = newest.filter(|(_, found)| !found.unfinished) {
+            tails.set(kind, Tail::new(map, segment, found.generation, &found.records));
+        }
+    }
+    let left = open().filter(|(segment, found)| !is_tail(&tails, *segment, found.kind));
+    let sealing = left.map(|(segment, found)| {
+        Sealing::of(map, segment, found.kind, found.generation, &found.records)
+    });
+    let sealing = sealing.collect();
+    (tails, sealing)
+}
+
+fn is_tail(tails: &Tails, segment: usize, kind: SegmentKind) -> bool {
+    tails.get(kind).is_some_and(|tail| tail.segment == segment)
 }
 
 /// Applies every record in the order in which they were written.
-fn replay(map: SegmentMap, found: Vec<FoundSegment>, tails: [Option<Tail>; 2], index: &mut Index) -> Ledger {
-    let in_use = |segment| tails.iter().flatten().any(|tail| tail.segment == segment);
+fn replay(map: SegmentMap, found: Vec<FoundSegment>, tails: &Tails, index: &mut Index) -> Ledger {
     let segments = found.iter().enumerate().map(|(segment, found)| {
-        let abandoned = found.state == SegmentState::Open && !in_use(segment);
+        let abandoned = found.state == SegmentState::Open && !is_tail(tails, segment, found.kind);
         let state = if abandoned { SegmentState::Sealed } else { found.state };
-        Segment::new(state, found.kind, found.generation)
+        Segment::new(state, found.generation)
     });
     let mut ledger = Ledger::new(map, segments.collect());
-    let mut records: Vec<RecordHeader> = found.into_iter().flat_map(|segment| segment.records).collect();
-    records.sort_unstable_by_key(|record| record.seq);
-    for record in records {
-        match record.kind {
-            RecordKind::Shard => {
-                ledger.stored(index, record.key, entry(&record));
-            }
-            RecordKind::Tombstone => {
-                ledger.deleted(index, record.key, record.at);
-            }
+    index.generations = found.iter().map(|found| found.generation).collect();
+    let mut runs: Vec<_> = found.into_iter().map(|found| found.records.into_iter()).collect();
+    // The next sequence of every run.
+    let mut next: BinaryHeap<_> = runs
+        .iter()
+        .enumerate()
+        .filter_map(|(run, records)| Some(Reverse((records.as_slice().first()?.seq, run))))
+        .collect();
+    while let Some(Reverse((_, run))) = next.pop() {
+        // Runs follow each other more than they mix.
+        let until = next.peek().map_or(u64::MAX, |Reverse((seq, _))| *seq);
+        let records = &mut runs[run];
+        while records.as_slice().first().is_some_and(|record| record.seq <= until) {
+            let Some(record) = records.next() else { break };
+            ledger.apply(index, &record);
+        }
+        if let Some(record) = records.as_slice().first() {
+            next.push(Reverse((record.seq, run)));
         }
     }
     ledger

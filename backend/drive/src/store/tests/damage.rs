@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::reader::Damage;
+use crate::record::{Record, RecordHeader};
 
 /// Shards with the bytes that their records take.
 type Placed = Vec<((ShardHeader, Bytes), Range<usize>)>;
@@ -22,11 +23,11 @@ fn sample() -> (TestDevice, Placed) {
         store.delete(key(seq)).expect("deleted");
     }
     store.flush().expect("flushed");
+    store.vouch().expect("written");
     let index = store.shared.index();
     let place = |key| {
-        let entry: &Entry = index.entries.get(&key)?;
-        let at = usize::try_from(entry.at).expect("small");
-        Some(at..at + entry.footprint as usize)
+        let entry: &Entry = index.shards.get(&key)?;
+        Some(usize::try_from(entry.at).expect("small")..usize::try_from(entry.end()).expect("small"))
     };
     let left = shards.into_iter().filter_map(|shard| Some((shard.clone(), place(shard.0.key)?))).collect();
     drop(index);
@@ -104,18 +105,18 @@ fn a_payload_cannot_pass_for_a_header() {
     put(&mut store, &shard(1, 100, 1)).expect("stored");
     // A payload made of headers as a client could make them: all but the salt is right.
     let mut trap = shard(2, 60_000, 1);
-    let at = store.shards.expect("open").at;
-    let front = store.shared.index().entries[&key(1)].front_bytes;
+    store.flush().expect("flushed");
+    let tail = store.tails.get(SegmentKind::Shards).expect("open");
+    let (at, generation) = (tail.next(), tail.generation);
+    let front = store.shared.index().shards[&key(1)].front_bytes() as u64;
     let forged: Vec<u8> = (0..trap.1.len().div_ceil(64) as u64)
         .flat_map(|slot| {
-            let place = (at + u64::from(front)).next_multiple_of(64) + 64 * slot;
-            let generation = store.ledger.segments[0].generation;
-            let mut slot = Body::tombstone(key(1))
-                .header(place, generation, 1 << 40, 0)
-                .encode(&HeaderSalt([0; 32]))
-                .to_vec();
-            slot.truncate(64);
-            slot
+            let place = (at + front).next_multiple_of(64) + 64 * slot;
+            let tombstone = Body::tombstone(RecordKey::Shard(key(1)));
+            let entry = Entry { at: place, ..tombstone.layout };
+            let record = Record { seq: 1 << 40, key: tombstone.key, deletes: true, entry };
+            let header = RecordHeader { record, generation, flushed: 0, preceding: 0, table_crc: 0 };
+            header.encode(&HeaderSalt([0; 32]))[..64].to_vec()
         })
         .take(trap.1.len())
         .collect();
@@ -123,45 +124,70 @@ fn a_payload_cannot_pass_for_a_header() {
     trap.0.digests[0] = Digest(*blake3::hash(&trap.1).as_bytes());
     put(&mut store, &trap).expect("stored");
     store.flush().expect("flushed");
+    store.vouch().expect("written");
     drop(store);
     device.damage(usize::try_from(at).expect("small"), |bytes| bytes.fill(0), 64);
     assert_eq!(open(&device).reader().list(None, 9), [key(1)]);
+}
+
+/// Where the next shard will stand.
+fn next_place(store: &Store<TestDevice>) -> usize {
+    let start = store.map.records(0).start;
+    let place = store.tails.get(SegmentKind::Shards).map_or(start, |tail| tail.next());
+    usize::try_from(place).expect("small")
 }
 
 #[test]
 fn a_write_that_was_cut_off_is_not_called_damage_and_does_not_stop_the_log() {
     let device = device(8);
     let mut store = open(&device);
-    put(&mut store, &shard(1, 20_000, 1)).expect("stored");
-    store.flush().expect("flushed");
-    let at = store.shards.expect("open").at;
-    put(&mut store, &shard(2, 20_000, 1)).expect("stored");
+    keep(&mut store, &shard(1, 20_000, 1));
+    let at = next_place(&store);
+    keep(&mut store, &shard(2, 20_000, 1));
     drop(store);
     // Its header never reached the medium; its payload did.
-    device.damage(usize::try_from(at).expect("small"), |bytes| bytes.fill(0), 512);
+    device.damage(at, |bytes| bytes.fill(0), 512);
     let mut store = open(&device);
     let damage = store.reader().usage().damage;
     assert_eq!((damage.records, damage.torn), (0, 1));
     assert_eq!(store.reader().list(None, 9), [key(1)]);
-    put(&mut store, &shard(2, 20_000, 1)).expect("again");
-    store.flush().expect("flushed");
-    assert_eq!(open(&device).reader().list(None, 9), [key(1), key(2)]);
+    keep(&mut store, &shard(2, 20_000, 1));
+    drop(store);
+    let store = open(&device);
+    assert_eq!(store.reader().list(None, 9), [key(1), key(2)]);
+    assert_eq!(store.reader().usage().damage, Default::default());
 }
 
 #[test]
-fn what_no_flush_covered_is_not_vouched_for_by_the_next_process() {
-    let device = device(8);
-    let mut store = open(&device);
-    put(&mut store, &shard(1, 20_000, 1)).expect("stored");
-    drop(store);
-    let mut store = open(&device);
-    put(&mut store, &shard(2, 20_000, 1)).expect("stored");
-    let at = usize::try_from(store.map.records(0).start).expect("small");
-    drop(store);
-    // Power is lost: the second process's write had reached the medium, the first one's had not.
-    device.damage(at, |bytes| bytes.fill(0), 8192);
-    let damage = open(&device).reader().usage().damage;
-    assert_eq!((damage.records, damage.torn), (0, 1));
+fn a_record_that_is_not_whole_counts_only_when_a_flush_vouches_for_it() {
+    for vouched in [false, true] {
+        let device = device(8);
+        let mut store = open(&device);
+        let old = items::value(1, 20_000, 1);
+        store.put_item(&items::item_key(1), &old).expect("stored");
+        store.flush().expect("flushed");
+        let new = items::value(1, 20_000, 2);
+        store.put_item(&items::item_key(1), &new).expect("stored");
+        store.flush().expect("flushed");
+        if vouched {
+            store.vouch().expect("written");
+        }
+        drop(store);
+        let bytes = device.bytes();
+        let place = bytes.windows(64).position(|run| run == &new[9000..9064]).expect("on the device");
+        device.damage(place, |bytes| bytes[0] ^= 1, 1);
+        // The second time nobody remembers but the device.
+        for _ in 0..2 {
+            let mut store = open(&device);
+            match store.reader().read_item(&items::item_key(1)) {
+                Ok(bytes) => assert!(bytes == old && !vouched, "power cut its write short"),
+                Err(ReadError::Corrupt { .. }) => assert!(vouched, "it was promised, and is damaged"),
+                Err(other) => panic!("{other}"),
+            }
+            keep(&mut store, &shard(1, 20_000, 1));
+            store.vouch().expect("written");
+        }
+    }
 }
 
 #[test]
@@ -170,14 +196,102 @@ fn damage_below_the_flushed_mark_is_damage() {
     let mut store = open(&device);
     let mut places = Vec::new();
     for seq in 1..4 {
-        places.push(store.shards.map_or(store.map.records(0).start, |tail| tail.at));
-        put(&mut store, &shard(seq, 100, 1)).expect("stored");
+        places.push(next_place(&store));
+        keep(&mut store, &shard(seq, 100, 1));
+    }
+    drop(store);
+    // Nothing is left of it, not even a trace.
+    device.damage(places[1], |bytes| bytes.fill(0), 4096);
+    let damage = open(&device).reader().usage().damage;
+    assert_eq!((damage.records, damage.torn), (1, 0));
+}
+
+#[test]
+fn a_damaged_summary_costs_nothing_but_time() {
+    let device = device(12);
+    let mut store = open(&device);
+    let shards: Vec<_> = (0..40).map(|seq| shard(seq, 20_000, 1)).collect();
+    shards.iter().for_each(|shard| keep(&mut store, shard));
+    drop(store);
+    let map = SegmentMap::new(device.size(), SEGMENT_BYTES).expect("fits");
+    for segment in 0..3 {
+        // The summary stands in the last blocks but one.
+        let Range { start, end } = map.records(segment);
+        let bytes = device.bytes();
+        let last = (start..end).step_by(4096).filter(|block| bytes[usize::try_from(*block).expect("small")] != 0).last();
+        device.damage(usize::try_from(last.expect("in use")).expect("small") + 9, |bytes| bytes[0] ^= 1, 1);
+    }
+    let store = open(&device);
+    assert_eq!(store.reader().usage().damage.records, 3);
+    for shard in &shards {
+        assert_eq!(read_all(&store, shard).expect("there"), shard.1);
+    }
+}
+
+#[test]
+fn a_summary_keeps_a_record_whose_header_is_damaged_from_being_forgotten() {
+    let device = device(12);
+    let mut store = open(&device);
+    store.put_item(&items::item_key(0), b"old").expect("stored");
+    store.flush().expect("flushed");
+    store.put_item(&items::item_key(0), b"new").expect("stored");
+    store.flush().expect("flushed");
+    let at = store.shared.index().items[&items::item_key(0)].at;
+    for seq in 1..40 {
+        store.put_item(&items::item_key(seq), &items::value(seq, 5000, 1)).expect("stored");
         store.flush().expect("flushed");
     }
     drop(store);
-    device.damage(usize::try_from(places[1]).expect("small"), |bytes| bytes.fill(0), 64);
-    let damage = open(&device).reader().usage().damage;
-    assert_eq!((damage.records, damage.torn), (1, 0));
+    device.damage(usize::try_from(at).expect("small"), |bytes| bytes.fill(0), 64);
+    let read = open(&device).reader().read_item(&items::item_key(0));
+    assert!(matches!(read, Err(ReadError::Corrupt { .. })), "not the old one: {read:?}");
+}
+
+#[test]
+fn the_cleaner_moves_what_is_damaged_as_it_is_or_leaves_it() {
+    let device = device(16);
+    let mut store = open(&device);
+    let shards: Vec<_> = (0..30).map(|seq| shard(seq, 20_000, 1)).collect();
+    shards.iter().for_each(|shard| keep(&mut store, shard));
+    // Of each segment a part stays.
+    for seq in (0..30).filter(|seq| seq % 4 > 1) {
+        store.delete(key(seq)).expect("deleted");
+    }
+    store.flush().expect("flushed");
+    let place = |seq: u64| {
+        let entry = store.shared.index().shards[&key(seq)];
+        let at = usize::try_from(entry.at).expect("small");
+        (at, at + entry.front_bytes())
+    };
+    let (header, payload) = (place(1).0, place(4).1);
+    let first = map_segment(&store, header);
+    device.damage(header, |bytes| bytes.fill(0), 64);
+    device.damage(payload, |bytes| bytes[0] ^= 1, 1);
+    while store.choose(0) {
+        store.move_some(u64::MAX).expect("moved");
+        store.commit().expect("flushed");
+    }
+    let usage = store.reader().usage();
+    assert!(usage.damage.reads >= 2, "{usage:?}");
+    drop(store);
+    let mut store = open(&device);
+    for (seq, shard) in (0..30).zip(&shards) {
+        match (seq, read_all(&store, shard)) {
+            (4, Err(ReadError::Corrupt { units })) => assert_eq!(units, [0]),
+            (1, Err(ReadError::Corrupt { .. })) => {}
+            (_, Err(ReadError::Absent)) => assert!(seq % 4 > 1),
+            (_, read) => assert_eq!(read.expect("there"), shard.1),
+        }
+    }
+    // Healed, it holds up nothing.
+    keep(&mut store, &shards[1]);
+    keep(&mut store, &shards[4]);
+    assert_eq!(store.ledger.segments()[first].state, SegmentState::Free);
+    assert_eq!(read_all(&store, &shards[1]).expect("healed"), shards[1].1);
+}
+
+fn map_segment(store: &Store<TestDevice>, place: usize) -> usize {
+    store.map.segment_at(place as u64)
 }
 
 proptest! {

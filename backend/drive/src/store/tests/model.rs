@@ -1,5 +1,6 @@
 //! Against a map in memory: any sequence of calls, reopened at any time, with power lost at any time.
 
+use super::items::{item_key, value};
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -7,7 +8,10 @@ enum Step {
     Put { seq: u64, len: u32, version: u8 },
     Delete { seq: u64 },
     Read { seq: u64, start: u32, len: u32 },
+    PutItem { seq: u64, len: u32, version: u8 },
+    DeleteItem { seq: u64 },
     Flush,
+    Clean { idle: bool },
     Reopen,
 }
 
@@ -18,21 +22,29 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (seq.clone(), len, 0..2_u8).prop_map(|(seq, len, version)| Step::Put { seq, len, version }),
         3 => seq.clone().prop_map(|seq| Step::Delete { seq }),
         2 => (seq, 0..20_000_u32, 0..9000_u32).prop_map(|(seq, start, len)| Step::Read { seq, start, len }),
-        1 => Just(Step::Flush),
+        4 => (0..8_u64, 0..9000_u32, any::<u8>()).prop_map(|(seq, len, version)| Step::PutItem { seq, len, version }),
+        2 => (0..8_u64).prop_map(|seq| Step::DeleteItem { seq }),
+        2 => Just(Step::Flush),
+        2 => any::<bool>().prop_map(|idle| Step::Clean { idle }),
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..150)
 }
 
-type Model = BTreeMap<u64, (ShardHeader, Bytes)>;
+/// What a store holds.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    shards: BTreeMap<u64, (ShardHeader, Bytes)>,
+    items: BTreeMap<u64, Bytes>,
+}
 
 fn apply(store: &mut Store<TestDevice>, model: &mut Model, step: &Step) {
     match *step {
         Step::Put { seq, len, version } => {
             let new = shard(seq, len, version);
-            match (put(store, &new), model.get(&seq)) {
+            match (put(store, &new), model.shards.get(&seq)) {
                 (Ok(Stored::Appended), None) => {
-                    model.insert(seq, new);
+                    model.shards.insert(seq, new);
                 }
                 (Ok(Stored::AlreadyThere), Some(there)) => assert_eq!(there, &new),
                 (Err(PutError::Conflict { stored }), Some(there)) => {
@@ -45,11 +57,13 @@ fn apply(store: &mut Store<TestDevice>, model: &mut Model, step: &Step) {
         }
         Step::Delete { seq } => {
             let was_there = store.delete(key(seq)).expect("the headroom suffices");
-            assert_eq!(was_there, model.remove(&seq).is_some());
+            assert_eq!(was_there, model.shards.remove(&seq).is_some());
         }
         Step::Read { seq, start, len } => {
+            // Readers see what is durable.
+            store.flush().expect("flushed");
             let end = start + len;
-            match (read(store, seq, start..end), model.get(&seq)) {
+            match (read(store, seq, start..end), model.shards.get(&seq)) {
                 (Ok(bytes), Some((_, there))) => assert_eq!(bytes, there.slice(start as usize..end as usize)),
                 (Err(ReadError::Absent), None) => {}
                 (Err(ReadError::OutOfRange { .. }), Some((_, there))) => {
@@ -58,18 +72,42 @@ fn apply(store: &mut Store<TestDevice>, model: &mut Model, step: &Step) {
                 (answer, there) => panic!("{answer:?} though {there:?}"),
             }
         }
+        Step::PutItem { seq, len, version } => {
+            let value = value(seq, len, version);
+            match store.put_item(&item_key(seq), &value) {
+                Ok(()) => drop(model.items.insert(seq, value)),
+                Err(PutItemError::NoSpace) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        Step::DeleteItem { seq } => {
+            let deleted = store.delete_items(&[item_key(seq)]).expect("the headroom suffices");
+            assert_eq!(deleted, u32::from(model.items.remove(&seq).is_some()));
+        }
+        Step::Clean { idle } => drop(store.clean(idle).expect("cleaned")),
         Step::Flush | Step::Reopen => store.flush().expect("flushed"),
     }
 }
 
 fn compare(store: &Store<TestDevice>, model: &Model) {
     let reader = store.reader();
-    let keys: Vec<_> = model.keys().map(|seq| key(*seq)).collect();
+    let keys: Vec<_> = model.shards.keys().map(|seq| key(*seq)).collect();
     assert_eq!(reader.list(None, usize::MAX), keys);
-    for there in model.values() {
+    for there in model.shards.values() {
         assert_eq!(&read_all(store, there).expect("stored"), &there.1);
         assert_eq!(reader.describe(there.0.key).expect("stored"), there.0);
     }
+    let items = reader.list_items(b"item/", None, usize::MAX);
+    assert_eq!(items.len(), model.items.len());
+    for ((seq, value), (key, len)) in model.items.iter().zip(items) {
+        assert_eq!((&key, len as usize), (&item_key(*seq), value.len()));
+        assert_eq!(&reader.read_item(&key).expect("stored"), value);
+    }
+}
+
+/// Whether all before a step is durable after it.
+fn is_flush(step: &Step) -> bool {
+    matches!(step, Step::Flush | Step::Reopen | Step::Read { .. } | Step::Clean { .. })
 }
 
 proptest! {
@@ -79,7 +117,7 @@ proptest! {
     fn a_store_is_a_map_that_outlasts_its_process(steps in steps(), segments in 8..20_u64) {
         let device = device(segments);
         let mut store = open(&device);
-        let mut model = Model::new();
+        let mut model = Model::default();
         for step in &steps {
             apply(&mut store, &mut model, step);
             if matches!(step, Step::Reopen) {
@@ -92,7 +130,7 @@ proptest! {
                 compare(&store, &model);
             }
         }
-        // A process that dies without a flush loses nothing either: the host still has its writes.
+        store.flush().expect("flushed");
         drop(store);
         compare(&open(&device), &model);
     }
@@ -105,10 +143,10 @@ proptest! {
     ) {
         let device = device(12);
         let mut store = open(&device);
-        let (mut durable, mut model) = (Model::new(), Model::new());
+        let (mut durable, mut model) = (Model::default(), Model::default());
         for step in &steps {
             apply(&mut store, &mut model, step);
-            if matches!(step, Step::Flush | Step::Reopen) {
+            if is_flush(step) {
                 durable = model.clone();
             }
         }
@@ -118,27 +156,32 @@ proptest! {
 
         let device = Arc::new(MemoryDevice::from_bytes(left));
         let mut store = open(&device);
-        let touched = |seq: u64| {
-            let last = steps.iter().rposition(|step| matches!(step, Step::Flush | Step::Reopen));
-            steps[last.map_or(0, |last| last + 1)..].iter().any(|step| {
-                matches!(step, Step::Put { seq: s, .. } | Step::Delete { seq: s } if *s == seq)
-            })
-        };
-        for seq in 0..16 {
-            let was = durable.get(&seq);
-            if !touched(seq) {
-                match was {
-                    Some(was) => prop_assert_eq!(&read_all(&store, was).expect("durable"), &was.1),
-                    None => prop_assert!(matches!(read(&store, seq, 0..1), Err(ReadError::Absent))),
-                }
+        let last = steps.iter().rposition(is_flush).map_or(0, |last| last + 1);
+        let touched = |seq: u64, item: bool| steps[last..].iter().any(|step| match step {
+            Step::Put { seq: s, .. } | Step::Delete { seq: s } => !item && *s == seq,
+            Step::PutItem { seq: s, .. } | Step::DeleteItem { seq: s } => item && *s == seq,
+            _ => false,
+        });
+        for seq in (0..16).filter(|seq| !touched(*seq, false)) {
+            match durable.shards.get(&seq) {
+                Some(was) => prop_assert_eq!(&read_all(&store, was).expect("durable"), &was.1),
+                None => prop_assert!(matches!(read(&store, seq, 0..1), Err(ReadError::Absent))),
+            }
+        }
+        for seq in (0..8).filter(|seq| !touched(*seq, true)) {
+            match (durable.items.get(&seq), store.reader().read_item(&item_key(seq))) {
+                (Some(was), Ok(is)) => prop_assert_eq!(was, &is),
+                (None, Err(ReadError::Absent)) => {}
+                (was, is) => panic!("{is:?} though {was:?}"),
             }
         }
         // Nor is the store worse for it: what is unfinished can be deleted or put again, and goes on.
         for seq in 0..16 {
             store.delete(key(seq)).expect("deleted");
+            store.delete_items(&[item_key(seq)]).expect("deleted");
         }
         store.flush().expect("flushed");
-        let mut model = Model::new();
+        let mut model = Model::default();
         more.iter().for_each(|step| apply(&mut store, &mut model, step));
         store.flush().expect("flushed");
         drop(store);

@@ -1,0 +1,1 @@
+//! Power is lost at any IO.
