@@ -1,33 +1,73 @@
-//! Background tasks of an owner: sessions expire, work is finished, garbage is collected.
+//! Background tasks of an owner: sessions expire, work is finished, and care is taken of extents.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_meta::reclaim;
-use weft_types::Timestamp;
+use weft_meta::Transaction;
+use weft_types::{MapVersion, Timestamp};
+use weft_wire::Fault;
 use weft_wire::meta::MetaError;
+use weft_wire::ownership::Held;
 
+use crate::care::{Care, CareError, CareSettings, ExtentRows};
 use crate::owner::Owner;
 use crate::settings::ComputeSettings;
 use crate::shards::ShardDeleter;
 
-/// Dead extents looked at in one go.
-const PAGE: usize = 1024;
 /// How long to wait after something that should not happen.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Looks after an owner until it is gone, fails, or is dropped.
 pub(crate) async fn look_after(owner: Weak<Owner>, deleter: Arc<ShardDeleter>, settings: ComputeSettings) {
+    let care = Care::new(CareSettings { deletion_delay: settings.deletion_delay, ..CareSettings::default() });
+    let (care, deleter) = (&care, &deleter);
+    let homes = deleter.homes();
     tokio::join!(
         expire(owner.clone(), settings),
         finish_work(owner.clone()),
-        reclaim_garbage(owner, deleter, settings),
+        again(&owner, settings, "garbage is left", async |owner| {
+            owner.set_garbage(care.reclaim(owner, deleter).await?);
+            Ok(())
+        }),
+        again(&owner, settings, "shards are not where they belong", async |owner| {
+            care.place(owner, homes).await
+        }),
+        again(&owner, settings, "a drive is not compared", async |owner| care.compare(owner, homes).await),
+        again(&owner, settings, "orphans are left", async |owner| care.sweep(owner, homes).await),
+        again(&owner, settings, "management is not told", async |owner| {
+            care.report(owner, homes).await;
+            owner.set_care(care.counts());
+            Ok(())
+        }),
     );
 }
 
 fn alive(owner: &Weak<Owner>) -> Option<Arc<Owner>> {
     owner.upgrade().filter(|owner| owner.is_serving() && !owner.is_dropping())
+}
+
+/// Does something every tick, for as long as the owner serves.
+async fn again(
+    owner: &Weak<Owner>,
+    settings: ComputeSettings,
+    failure: &str,
+    act: impl AsyncFn(&Owner) -> Result<(), CareError>,
+) {
+    loop {
+        tokio::time::sleep(settings.tick).await;
+        let Some(held) = alive(owner) else { return };
+        match act(&held).await {
+            Ok(()) => {}
+            Err(CareError::Ended(_)) => return,
+            Err(error @ CareError::Unanswered(_)) => tracing::debug!(%error, owner = ?held, "{failure}"),
+            Err(error @ CareError::Rows(_)) => {
+                tracing::error!(%error, owner = ?held, "{failure}");
+                drop(held);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
 }
 
 async fn expire(owner: Weak<Owner>, settings: ComputeSettings) {
@@ -64,50 +104,38 @@ async fn finish_work(owner: Weak<Owner>) {
     }
 }
 
-async fn reclaim_garbage(owner: Weak<Owner>, deleter: Arc<ShardDeleter>, settings: ComputeSettings) {
-    loop {
-        tokio::time::sleep(settings.tick).await;
-        let Some(owner) = alive(&owner) else { return };
-        match reclaim_once(&owner, &deleter, settings.deletion_delay).await {
-            Ok(left) => owner.set_garbage(left),
-            Err(error) => {
-                tracing::error!(%error, ?owner, "garbage is left");
-                drop(owner);
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+impl ExtentRows for Owner {
+    fn held(&self) -> Held {
+        Self::held(self)
     }
-}
 
-/// Goes once through the dead extents that are old enough, and answers how many of them are left.
-pub(crate) async fn reclaim_once(
-    owner: &Owner,
-    deleter: &ShardDeleter,
-    delay: Duration,
-) -> Result<u64, MetaError> {
-    let before = earlier(owner.now(), delay);
-    let (mut after, mut left) = (None, 0);
-    loop {
-        let page = owner.read(|tx| reclaim::dead_extents(tx, before, after, PAGE))?;
-        if !page.extents.is_empty() {
-            let gone = deleter.delete(&page.extents).await;
-            left += (page.extents.len() - gone.len()) as u64;
-            if !gone.is_empty() {
-                let ((), seq) = owner.change(|tx| reclaim::forget(tx, &gone))?;
-                if owner.durable(seq).await.is_err() {
-                    return Ok(left);
-                }
-            }
-        }
-        after = page.next;
-        if after.is_none() || owner.is_dropping() {
-            return Ok(left);
-        }
-        tokio::task::yield_now().await;
+    fn now(&self) -> Timestamp {
+        Self::now(self)
     }
-}
 
-fn earlier(time: Timestamp, by: Duration) -> Timestamp {
-    let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
-    Timestamp { seconds: time.seconds.saturating_sub(seconds), nanos: time.nanos }
+    fn may_act(&self) -> bool {
+        self.is_serving() && !self.is_dropping() && self.lease().check(Instant::now()).is_ok()
+    }
+
+    fn look<T>(
+        &self,
+        read: impl FnOnce(&dyn Transaction) -> Result<T, MetaError>,
+    ) -> Result<(T, u64), MetaError> {
+        Self::look(self, |tx| read(tx))
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut dyn Transaction) -> Result<T, MetaError>,
+    ) -> Result<(T, u64), MetaError> {
+        Self::change(self, |tx| change(tx))
+    }
+
+    fn act_on(&self, map: MapVersion) -> u64 {
+        Self::act_on(self, map)
+    }
+
+    async fn durable(&self, seq: u64) -> Result<(), Fault> {
+        Self::durable(self, seq).await
+    }
 }
