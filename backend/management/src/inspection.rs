@@ -1,14 +1,19 @@
 //! Reading the cluster store without opening it: what a recovery makes a cluster's files of.
 
-use tokio::runtime::Handle;
-use weft_engine::store::{LookError, Looked, look_at_store};
+use std::sync::Arc;
+
+use weft_engine::store::{
+    LookError, Looked, StoreCopy, StoreDrives, StoreHeader, StoreSettings, look_at_store,
+};
+use weft_keys::ClusterKey;
+use weft_kms::{EncryptionContext, KeyManagement, KmsError};
 use weft_layout::ClusterMap;
-use weft_pki::{ClusterAuthority, Credentials};
-use weft_transport::{Pool, PoolSettings};
-use weft_types::StoreVersion;
+use weft_pki::{AuthorityError, ClusterAuthority};
+use weft_types::{ClusterId, DriveId, StoreVersion};
+use weft_wire::store::OpenStore;
 
 use crate::contents::Contents;
-use crate::process::{ManagementConfig, StartError, store_settings};
+use crate::random;
 
 /// What the newest copy of the cluster store says.
 pub struct StoreView {
@@ -27,26 +32,33 @@ pub struct StoreView {
 /// Why the store was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// There is no way to it.
-    #[error(transparent)]
-    Start(#[from] StartError),
+    /// The KMS does not unwrap the cluster key.
+    #[error("the cluster key cannot be unwrapped")]
+    Kms(#[source] KmsError),
+    /// The authority in the store cannot vouch for anyone.
+    #[error("the cluster store holds no usable certificate authority")]
+    Authority(#[source] AuthorityError),
     /// The drives that answer are not enough.
     #[error(transparent)]
     Look(#[from] LookError),
 }
 
-/// Reads the store from the drives that answer; nothing on them changes. Waits for ever when none of them holds a copy.
+/// Reads the store from the drives that answer; nothing on them changes, and nobody is waited for.
 ///
 /// # Errors
 /// [`InspectError`]; [`LookError::TooFew`] and [`LookError::Behind`] are what
 /// [`recover_accepting_loss`](crate::recover_accepting_loss) goes past.
-pub async fn inspect(config: ManagementConfig, credentials: &Credentials) -> Result<StoreView, InspectError> {
-    let pool = Pool::new(Handle::current(), credentials, PoolSettings::default()).map_err(StartError::Calls)?;
-    let settings = store_settings(config, &pool).await?;
-    let looked: Result<Looked<Contents>, LookError> = look_at_store(&settings).await;
-    pool.close().await;
-    let Looked { header, contents, answered } = looked?;
-    let authority = ClusterAuthority::from_pem(contents.authority.expose()).map_err(StartError::Authority)?;
+pub async fn inspect<D: StoreDrives>(
+    drives: Arc<D>,
+    places: Vec<DriveId>,
+    cluster: ClusterId,
+    kms: &dyn KeyManagement,
+) -> Result<StoreView, InspectError> {
+    let key = cluster_key(&*drives, &places, cluster, kms).await?;
+    let nonces = Box::new(random::nonce);
+    let settings = StoreSettings { drives, places, cluster, key, nonces, seed: 0 };
+    let Looked { header, contents, answered } = look_at_store::<D, Contents>(&settings).await?;
+    let authority = ClusterAuthority::from_pem(contents.authority.expose()).map_err(InspectError::Authority)?;
     let voters = contents.voters.all();
     Ok(StoreView {
         map: contents.map,
@@ -55,4 +67,30 @@ pub async fn inspect(config: ManagementConfig, credentials: &Credentials) -> Res
         voters: voters.len(),
         voters_read: voters.intersection(&answered).count(),
     })
+}
+
+/// The cluster key, by the newest copy whose key the KMS unwraps.
+async fn cluster_key<D: StoreDrives>(
+    drives: &D,
+    places: &[DriveId],
+    cluster: ClusterId,
+    kms: &dyn KeyManagement,
+) -> Result<ClusterKey, InspectError> {
+    let mut headers: Vec<StoreHeader> = Vec::new();
+    for drive in places {
+        if let Ok((_, copy)) = drives.open(*drive, OpenStore { term: None }).await {
+            headers.extend(StoreCopy::decode(&copy).ok().map(|copy| copy.header));
+        }
+    }
+    headers.retain(|header| header.cluster == cluster);
+    headers.sort_by_key(|header| core::cmp::Reverse(header.version));
+    let context = EncryptionContext::of_cluster(cluster);
+    let mut refused = None;
+    for header in headers {
+        match kms.unwrap(&header.cluster_key, &context).await {
+            Ok(key) => return Ok(ClusterKey::from_bytes(key.expose())),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.map_or(InspectError::Look(LookError::NoCopy), InspectError::Kms))
 }

@@ -3,6 +3,7 @@
 //! - [`found`]: the first version of a cluster's store.
 //! - [`ManagementProcess`]: opens the store and answers for it. Whatever changes the store is durable on a majority of
 //!   the voting drives before it is answered.
+//! - [`inspect`]: reads the store without opening it.
 //! - [`recover_accepting_loss`]: opens the store from what is left of it.
 //!
 //! What is decided is pure: who is up, where shards go, who owns what, what needs attention.
@@ -18,6 +19,7 @@ mod fixture;
 mod formation;
 mod grants;
 mod health;
+mod inspection;
 mod keeper;
 mod leases;
 mod management;
@@ -38,6 +40,7 @@ mod voters;
 
 pub use contents::ContentsError;
 pub use formation::{Founded, found};
+pub use inspection::{InspectError, StoreView, inspect};
 pub use membership::{LOOK_EVERY, SILENCE_MAX};
 pub use process::{ManagementConfig, ManagementProcess, StartError};
 pub use recovery::{Recovered, recover_accepting_loss};

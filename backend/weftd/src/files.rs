@@ -1,8 +1,8 @@
 //! Files of a cluster: read within bounds, written whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use weft_resources::{Document, DocumentError, parse, to_json};
@@ -85,6 +85,11 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder with this mode.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().mode(mode).create(path)
 }
 
 /// Removes a file that may not be there.

@@ -2,9 +2,13 @@
 //!
 //! People use `weft`, which starts this program beside itself.
 
+mod blueprint;
 mod files;
 mod form;
 mod host;
+mod private;
+mod random;
+mod recover;
 mod run;
 
 use std::io::Read;
@@ -13,7 +17,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use weft_resources::{FormSpec, Formed};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use weft_resources::{FormSpec, RecoverSpec};
 
 /// Longest text of a spec, in bytes.
 const SPEC_BYTES_MAX: u64 = 1 << 20;
@@ -33,6 +39,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         spec: PathBuf,
     },
+    /// Make a cluster's files on this host again, from its drives and its KMS key alone, and print what was made
+    Recover {
+        /// The JSON file that says what to recover; - for standard input
+        #[arg(long, value_name = "FILE")]
+        spec: PathBuf,
+    },
     /// Run a container until it is told to stop by SIGTERM or SIGINT
     Run {
         /// The container's JSON file
@@ -46,11 +58,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Forming answers on standard output; its log would only stand around the one line that says what went wrong.
-    start_logging(if matches!(arguments.command, Command::Form { .. }) { "warn" } else { "info" });
+    // The others answer on standard output; a log would only stand around the one line that says what went wrong.
+    start_logging(if matches!(arguments.command, Command::Run { .. }) { "info" } else { "warn" });
     host::harden();
     let outcome = match arguments.command {
-        Command::Form { spec } => form_cluster(&spec),
+        Command::Form { spec } => answer(&spec, |spec: &FormSpec| Ok(form::form(spec)?)),
+        Command::Recover { spec } => answer(&spec, |spec: &RecoverSpec| {
+            recover::recover(spec).map_err(|error| recover::explained(&error))
+        }),
         Command::Run { container } => run::run(&container).map_err(|error| run::explained(&error)),
     };
     match outcome {
@@ -69,12 +84,15 @@ fn start_logging(unless_told: &str) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
-fn form_cluster(file: &Path) -> anyhow::Result<()> {
+/// Does what a spec says, and prints what came of it as JSON.
+fn answer<S: DeserializeOwned, A: Serialize>(
+    file: &Path,
+    act: impl FnOnce(&S) -> anyhow::Result<A>,
+) -> anyhow::Result<()> {
     let text = read_spec(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let spec: FormSpec = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is not a cluster's spec", file.display()))?;
-    let formed: Formed = form::form(&spec)?;
-    println!("{}", serde_json::to_string(&formed)?);
+    let spec =
+        serde_json::from_slice(&text).with_context(|| format!("{} is no such spec", file.display()))?;
+    println!("{}", serde_json::to_string(&act(&spec)?)?);
     Ok(())
 }
 

@@ -13,8 +13,7 @@ use crate::ContainerName;
 /// containers/<name>.json      one OS process each
 /// kms/local.key               the key of the local KMS
 /// pki/<container>-<role>.pem  certificates and keys of nodes; pki/admin.pem for the administrator
-/// store/                      the cluster store
-/// compute0/                   metadata logs and indexes
+/// compute0/                   metadata indexes: a cache
 /// drives/<name>/device        the drives
 /// run/<name>.{json,pid,lock}  what runs
 /// logs/<name>.log
@@ -92,15 +91,12 @@ impl ClusterDir {
     }
 
     /// Folders that forming creates, relative to the directory.
-    pub const FOLDERS: [&'static str; 8] =
-        ["containers", "kms", "pki", "store", "compute0", "drives", "run", "logs"];
+    pub const FOLDERS: [&'static str; 7] = ["containers", "kms", "pki", "compute0", "drives", "run", "logs"];
     /// The default mount point, relative to the directory.
     pub const MOUNT: &'static str = "mnt";
     /// The local KMS key, relative to the directory.
     pub const KMS_KEY: &'static str = "kms/local.key";
-    /// The cluster store, relative to the directory.
-    pub const STORE: &'static str = "store";
-    /// The metadata of `compute0`, relative to the directory.
+    /// The metadata indexes of `compute0`, relative to the directory.
     pub const COMPUTE: &'static str = "compute0";
 
     /// What the mark of [`forming_mark`](Self::forming_mark) holds. A file of that name with other contents is
@@ -108,8 +104,8 @@ impl ClusterDir {
     pub const FORMING_TEXT: &'static str =
         "weft is forming a cluster here; what lies beside this file is removed by the next attempt\n";
 
-    const OWN: [&'static str; 10] =
-        ["cluster.json", "containers", "kms", "pki", "store", "compute0", "drives", "run", "logs", "forming"];
+    const OWN: [&'static str; 9] =
+        ["cluster.json", "containers", "kms", "pki", "compute0", "drives", "run", "logs", "forming"];
 
     /// Where a container's process keeps its credentials, relative to the directory.
     pub fn credentials(name: &ContainerName, role: Role) -> PathBuf {
@@ -143,7 +139,6 @@ mod tests {
             dir.resolve(&ClusterDir::credentials(&name, Role::Drive)),
             dir.resolve(&ClusterDir::device(&name)),
             dir.resolve(Path::new(ClusterDir::KMS_KEY)),
-            dir.resolve(Path::new(ClusterDir::STORE)),
             dir.resolve(Path::new(ClusterDir::COMPUTE)),
         ];
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());

@@ -39,8 +39,8 @@ pub struct Recovered {
     pub voters: u32,
     /// Every drive that the cluster store knows.
     pub drives: Vec<RecoveredDrive>,
-    /// What cannot be said to be whole any more, a line each; empty unless a loss was accepted.
-    pub losses: Vec<String>,
+    /// What is not as it should be, and what may be lost, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// A drive of a cluster that was made again.

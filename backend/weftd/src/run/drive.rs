@@ -27,9 +27,17 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
     let authority = credentials.authority_verifier().map_err(ProcessError::Authority)?;
     let server = session.bind(resource.listen, &credentials, process.router(&authority))?;
     let pool = Pool::new(Handle::current(), &credentials, PoolSettings::default())?;
-    let drive = process.drive();
+    let (drive, ear) = (process.drive(), process.store_ear());
     let heart = Heart::new(session, pool.failing_fast());
-    let beating = tokio::spawn(heart.beat(move || NodeReport::Drive(drive.report())));
+    let beat = heart.beat(
+        move || NodeReport::Drive(drive.report()),
+        // A drive that remembers the newest version tells an old store that was brought back from the real one.
+        move |heard| {
+            let ear = ear.clone();
+            async move { ear.hear(heard.store).await }
+        },
+    );
+    let beating = tokio::spawn(beat);
     session.ready();
     process.serve(server, session.stopped()).await;
     beating.abort();

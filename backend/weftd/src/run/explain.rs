@@ -54,6 +54,7 @@ fn of_file(error: &FileError) -> Option<&'static str> {
 fn of_process(error: &ProcessError) -> Option<&'static str> {
     match error {
         ProcessError::File(error) => of_file(error),
+        ProcessError::Fenced(_) => Some("stop the other one, then start this again with `weft up`"),
         ProcessError::Credentials { .. } | ProcessError::OtherIdentity { .. } => {
             Some("restore the file from a backup")
         }
@@ -71,7 +72,9 @@ fn of_process(error: &ProcessError) -> Option<&'static str> {
         ProcessError::Compute(ComputeError::Calls(_)) => {
             Some("restore its certificate and key from a backup")
         }
-        ProcessError::Runtime(_) => Some("check the limits of this host"),
+        ProcessError::Runtime(_) | ProcessError::Compute(ComputeError::Thread(_)) => {
+            Some("check the limits of this host")
+        }
         ProcessError::Ended => Some("look into its log"),
         // They say it themselves.
         ProcessError::Kms(_) | ProcessError::Management(_) => None,

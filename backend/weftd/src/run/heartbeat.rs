@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio::time::MissedTickBehavior;
 use weft_transport::{Bulk, Peer, Pool};
 use weft_types::{NodeId, Timestamp};
-use weft_wire::management::{Heartbeat, NodeReport};
+use weft_wire::management::{Heartbeat, HeartbeatHeard, NodeReport};
 
 use super::process::Session;
 
@@ -37,8 +37,12 @@ impl Heart {
         }
     }
 
-    /// Beats for ever. Lost heartbeats are logged when the first is lost, not one by one.
-    pub(crate) async fn beat(self, report: impl Fn() -> NodeReport) {
+    /// Beats for ever, and hands on what is answered. Lost heartbeats are logged when the first is lost, not one by one.
+    pub(crate) async fn beat<F: Future<Output = ()>>(
+        self,
+        report: impl Fn() -> NodeReport,
+        hear: impl Fn(HeartbeatHeard) -> F,
+    ) {
         let mut interval = tokio::time::interval(BEAT_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = true;
@@ -63,6 +67,9 @@ impl Heart {
                 _ => {}
             }
             heard = answer.is_ok();
+            if let Ok((answer, _)) = answer {
+                hear(answer).await;
+            }
         }
     }
 }

@@ -12,12 +12,15 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
     let credentials = session.credentials()?;
     let config = ManagementConfig {
         cluster: session.place.container.cluster,
-        store: session.place.dir.resolve(std::path::Path::new(weft_resources::ClusterDir::STORE)),
+        drives: resource.drives.iter().map(|drive| (session.drive(drive), drive.drive)).collect(),
         kms: Arc::from(session.kms().open()?),
     };
-    let process = ManagementProcess::open(config, &credentials).await?;
+    // It waits for drives, which may never come: it must stop when it is told to.
+    let process = tokio::select! {
+        process = ManagementProcess::open(config, &credentials) => process?,
+        () = session.stopped() => return Ok(()),
+    };
     let server = session.bind(resource.listen, &credentials, process.router())?;
     session.ready();
-    process.serve(server, session.stopped()).await;
-    Ok(())
+    Ok(process.serve(server, session.stopped()).await?)
 }

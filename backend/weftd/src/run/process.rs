@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::{mpsc, watch};
 use weft_kms::{KmsConfig, KmsError};
 use weft_pki::{Credentials, CredentialsError, NodeIdentity};
-use weft_resources::{Kms, Process};
+use weft_resources::{DrivePeer, Kms, Process};
 use weft_transport::{BindError, Peer, Router, Server, ServerSettings};
 use weft_types::Role;
 
@@ -53,6 +53,9 @@ pub(crate) enum ProcessError {
     /// Management does not open its store.
     #[error(transparent)]
     Management(#[from] weft_management::StartError),
+    /// Another management process has taken the store over.
+    #[error(transparent)]
+    Fenced(#[from] weft_engine::store::Fenced),
     /// Compute cannot use its state.
     #[error(transparent)]
     Compute(#[from] weft_compute::StartError),
@@ -177,6 +180,13 @@ impl Session {
         let (cluster, node) = (container.cluster, container.management.node);
         let identity = NodeIdentity { cluster, role: Role::Management, node };
         Peer { identity, address: container.management.address }
+    }
+
+    /// A drive of the cluster.
+    pub(crate) fn drive(&self, drive: &DrivePeer) -> Peer {
+        let cluster = self.place.container.cluster;
+        let identity = NodeIdentity { cluster, role: Role::Drive, node: drive.node };
+        Peer { identity, address: drive.address }
     }
 
     /// What wraps the cluster's keys.

@@ -76,7 +76,7 @@ fn spec(path: &Path, options: &RecoverArguments) -> Result<RecoverSpec, RecoverE
 }
 
 fn show(path: &Path, recovered: &Recovered) -> Result<(), CommandError> {
-    let Recovered { cluster, store_version, voters_read, voters, drives, losses, .. } = recovered;
+    let Recovered { cluster, store_version, voters_read, voters, drives, warnings, .. } = recovered;
     let found = drives.iter().filter(|drive| drive.device.is_some()).count();
     output::line(format_args!(
         "weft: cluster {} is recovered from {found} of {} drives; version {store_version} of its store was found, \
@@ -87,8 +87,8 @@ fn show(path: &Path, recovered: &Recovered) -> Result<(), CommandError> {
     for drive in drives {
         output::line(line(drive))?;
     }
-    for loss in losses {
-        output::line(format_args!("warning: {loss}"))?;
+    for warning in warnings {
+        output::line(format_args!("warning: {warning}"))?;
     }
     let dir = mounts::shown(cluster::directory(path).root());
     Ok(output::line(format_args!("\nStart it with `weft --dir {dir} up`"))?)
