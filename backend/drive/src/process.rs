@@ -252,6 +252,34 @@ mod tests {
         assert!(matches!(refused, StartError::Open { source: OpenError::OtherCluster { .. }, .. }));
     }
 
+    #[tokio::test]
+    async fn what_was_heard_and_kept_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let config = config(folder.path(), MIN_DEVICE_BYTES);
+        let process = DriveProcess::open(&config).expect("made");
+        process.store_ear().hear(StoreVersion::new(7)).await;
+        process.close();
+        let process = DriveProcess::open(&config).expect("found");
+        let held = process.keeper.custody().store_held([None, None]).0;
+        assert_eq!(held.seen, StoreVersion::new(7));
+
+        // One of two copies is lost, and written again.
+        let items = process.drive().list_items(&[], None, 10);
+        assert_eq!(items.len(), 2);
+        process.drive().delete_items(vec![items[0].0.clone()]).await.expect("deleted");
+        process.close();
+        let process = DriveProcess::open(&config).expect("found");
+        assert_eq!(process.drive().list_items(&[], None, 10), items);
+
+        // What it does not understand may be what it promised.
+        for (key, _) in &items {
+            process.drive().put_item(key.clone(), vec![0xff; 20].into()).await.expect("put");
+        }
+        process.close();
+        let process = DriveProcess::open(&config).map(DriveProcess::close);
+        assert!(matches!(process, Err(StartError::Custody { source: LoadError::Damaged { .. }, .. })));
+    }
+
     #[test]
     fn a_device_that_cannot_be_made_leaves_nothing_behind() {
         let folder = tempfile::tempdir().expect("tempdir");

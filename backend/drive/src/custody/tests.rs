@@ -18,6 +18,7 @@ use super::*;
 mod damage;
 mod logs;
 mod objects;
+mod power;
 mod races;
 mod register;
 mod restarts;
