@@ -30,6 +30,8 @@ pub(crate) struct FoundSegment {
     pub(crate) flushed: u64,
     /// The records are those that its summary names.
     pub(crate) summed_up: bool,
+    /// It is sealed, and lacks nothing but its summary.
+    pub(crate) to_sum_up: bool,
     /// Among its records some are missing, or were left out, whose write never ended.
     pub(crate) unfinished: bool,
     /// Both copies of its header are lost.
@@ -50,6 +52,7 @@ impl FoundSegment {
             gaps: Vec::new(),
             flushed: header.flushed,
             summed_up: false,
+            to_sum_up: false,
             unfinished: false,
             headless: false,
             damaged: 0,
@@ -201,7 +204,9 @@ impl<D: Device> Scanner<'_, D> {
         }
         let run = self.walk(range.clone(), Some(header.generation))?;
         let lost_end = sealed && run.records_end < range.end;
-        found.damaged += u32::from(lost_end) + u32::from(sealed && header.summary_bytes > 0);
+        // A damaged summary alone is no loss, and power may have cut it short.
+        found.damaged += u32::from(lost_end);
+        found.to_sum_up = sealed && run.records_end == header.end && run.gaps.is_empty();
         found.torn += u32::from(!sealed && run.records_end < run.written_end);
         found.flushed = found.flushed.max(run.flushed);
         (found.records, found.gaps) = (run.records, run.gaps);

@@ -216,7 +216,10 @@ impl<D: Device> Store<D> {
             return Err(DeviceFailed::Now(kind.into()));
         }
         self.check()?;
-        self.commit()
+        let committed = self.commit();
+        // This caller hears of it.
+        self.group.refused = None;
+        committed
     }
 
     /// Writes on the device that all that was flushed so far was durable. Otherwise the next process to open it takes

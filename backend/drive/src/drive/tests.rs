@@ -53,7 +53,6 @@ async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
     let (go, may_go) = channel();
     let inner = device(16);
     let gated = Gated { inner: inner.clone(), began: Mutex::new(began), may_go: Mutex::new(may_go) };
-    let before = inner.flushes();
     let settings = DriveSettings { writes_waiting: 9, ..DriveSettings::default() };
     let (drive, threads) = start(Arc::new(gated), settings);
 
@@ -61,13 +60,18 @@ async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
         let (drive, (header, payload)) = (drive.clone(), shard(seq, 5000, 1));
         tokio::spawn(async move { drive.put(header, payload).await })
     };
+    go.send(()).expect("the drive runs");
+    put(100).await.expect("ran").expect("stored");
+    flush_began.recv().expect("it was flushed");
+    let before = inner.flushes();
     let first = put(0);
     tokio::task::yield_now().await;
     flush_began.recv().expect("the first put is being flushed");
     let group: Vec<_> = (1..10).map(put).collect();
     let beyond = put(10);
-    let (_, stored) = shard(0, 5000, 1);
-    let read = drive.read(key(0), 0..100).await.expect("read beside the flush");
+    let (_, stored) = shard(100, 5000, 1);
+    assert!(matches!(drive.read(key(0), 0..100).await, Err(DriveError::Failed(ReadError::Absent))));
+    let read = drive.read(key(100), 0..100).await.expect("read beside the flush");
     assert_eq!(read, stored.slice(..100));
     assert!(matches!(beyond.await.expect("ran"), Err(DriveError::Overloaded)));
     assert!(!first.is_finished(), "not durable yet");
@@ -79,8 +83,8 @@ async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
     }
     assert_eq!(inner.flushes() - before, 2, "one for the first, one for all the others");
     let counters = drive.counters();
-    assert_eq!((counters.puts, counters.gets, counters.overloaded), (10, 1, 1));
-    assert_eq!(drive.report().shards, 10);
+    assert_eq!((counters.puts, counters.gets, counters.overloaded), (11, 1, 1));
+    assert_eq!(drive.report().shards, 11);
     threads.close();
 }
 
@@ -123,10 +127,10 @@ async fn a_closed_drive_says_so_and_has_kept_everything() {
 }
 
 #[tokio::test]
-async fn a_short_range_that_is_in_memory_is_read_at_once_and_any_other_by_the_readers() {
+async fn a_short_range_that_is_in_memory_is_read_at_once_and_any_other_by_the_device() {
     let device = device(16);
     let (drive, threads) = start(device.clone(), DriveSettings::default());
-    let (header, payload) = shard(1, 200_000, 1);
+    let (header, payload) = shard(1, 150_000, 1);
     drive.put(header, payload.clone()).await.expect("stored");
     let short = 4160..8320_u32;
     let slice = |range: &Range<u32>| payload.slice(range.start as usize..range.end as usize);
@@ -136,8 +140,7 @@ async fn a_short_range_that_is_in_memory_is_read_at_once_and_any_other_by_the_re
 
     device.set_fault(Fault::Cold);
     assert_eq!(drive.read(key(1), short.clone()).await.expect("read"), slice(&short));
-    let cold = device.patient_reads();
-    assert!(cold > opened, "the readers waited");
+    assert!(device.patient_reads() > opened, "the device was waited for");
 
     // Damage is told, and counted, once.
     device.set_fault(Fault::None);
@@ -172,5 +175,65 @@ async fn answers_that_are_held_hold_up_further_reads() {
     waiting.await.expect("ran").expect("read");
     // More than there ever is room for goes alone instead of never.
     drive.read(key(1), 0..16_640).await.expect("read");
+    threads.close();
+}
+
+#[tokio::test]
+async fn items_are_durable_when_answered() {
+    let device = device(16);
+    let (drive, threads) = start(device.clone(), DriveSettings::default());
+    let keys = ["a/1", "a/2", "b"].map(|key| ItemKey::new(key.as_bytes()).expect("short"));
+    for key in &keys {
+        drive.put_item(key.clone(), Bytes::from(vec![7; 5000])).await.expect("stored");
+    }
+    drive.put_item(keys[0].clone(), Bytes::from_static(b"new")).await.expect("replaced");
+    assert_eq!(drive.delete_items(vec![keys[1].clone(), keys[1].clone()]).await.expect("deleted"), 1);
+    let durable = device.after_power_loss(|| false);
+    threads.close();
+    assert!(matches!(drive.read_item(keys[0].clone()).await, Err(DriveError::Closed)));
+
+    let (drive, threads) = start(Arc::new(MemoryDevice::from_bytes(durable)), DriveSettings::default());
+    assert_eq!(drive.list_items(b"a/", None, 9), [(keys[0].clone(), 3)]);
+    assert_eq!(drive.read_item(keys[0].clone()).await.expect("there"), b"new"[..]);
+    let absent = drive.read_item(keys[1].clone()).await.expect_err("deleted");
+    assert!(matches!(absent, DriveError::Failed(ReadError::Absent)));
+    assert_eq!((drive.usage().items, drive.counters().not_found), (2, 1));
+    threads.close();
+}
+
+#[tokio::test]
+async fn bytes_that_wait_to_be_written_are_bounded() {
+    let settings = DriveSettings { write_bytes: 30_000, ..DriveSettings::default() };
+    let (began, flush_began) = channel();
+    let (go, may_go) = channel();
+    let gated = Gated { inner: device(16), began: Mutex::new(began), may_go: Mutex::new(may_go) };
+    let (drive, threads) = start(Arc::new(gated), settings);
+    let put = |seq| {
+        let (drive, (header, payload)) = (drive.clone(), shard(seq, 60_000, 1));
+        tokio::spawn(async move { drive.put(header, payload).await })
+    };
+    let first = put(0);
+    tokio::task::yield_now().await;
+    flush_began.recv().expect("it is being flushed");
+    assert!(matches!(put(1).await.expect("ran"), Err(DriveError::Overloaded)), "two are more than 30 kB");
+    drop(go);
+    first.await.expect("ran").expect("stored");
+    put(1).await.expect("ran").expect("there is room again");
+    threads.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_does_not_answer_is_not_waited_for_forever() {
+    let (began, flush_began) = channel();
+    let (go, may_go) = channel();
+    let gated = Gated { inner: device(16), began: Mutex::new(began), may_go: Mutex::new(may_go) };
+    let (drive, threads) = start(Arc::new(gated), DriveSettings::default());
+    let (header, payload) = shard(1, 100, 1);
+    let unknown = drive.put(header, payload).await.expect_err("nobody knows");
+    assert!(matches!(unknown, DriveError::Closed));
+    flush_began.recv().expect("it hangs in the flush");
+    let warning = drive.report().warning.expect("somebody should know");
+    assert!(warning.contains("60 seconds"), "{warning}");
+    drop(go);
     threads.close();
 }

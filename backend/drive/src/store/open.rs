@@ -187,7 +187,7 @@ fn newest_seq(segment: &FoundSegment) -> u64 {
 }
 
 /// Where to go on appending: in the newest segment of each kind that is still open and has nothing unfinished in it.
-/// The others that are open are to be sealed.
+/// The others that are open are to be sealed, as are those whose summary is lost.
 fn tails(found: &[FoundSegment], map: SegmentMap) -> (Tails, Vec<Sealing>) {
     let mut tails = Tails::default();
     let open = || found.iter().enumerate().filter(|(_, found)| found.state == SegmentState::Open);
@@ -197,7 +197,11 @@ fn tails(found: &[FoundSegment], map: SegmentMap) -> (Tails, Vec<Sealing>) {
             tails.set(kind, Tail::new(map, segment, found.generation, &found.records));
         }
     }
-    let left = open().filter(|(segment, found)| !is_tail(&tails, *segment, found.kind));
+    let left = found.iter().enumerate().filter(|(segment, found)| match found.state {
+        SegmentState::Open => !is_tail(&tails, *segment, found.kind),
+        SegmentState::Sealed => found.to_sum_up,
+        SegmentState::Free => false,
+    });
     let sealing = left.map(|(segment, found)| {
         Sealing::of(map, segment, found.kind, found.generation, &found.records)
     });

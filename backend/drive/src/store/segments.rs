@@ -202,7 +202,9 @@ impl<D: Device> Store<D> {
     /// Bytes of shards that can be put: what is free, and what the cleaner gives back.
     pub(super) fn writable(&self, used: u64) -> u64 {
         let (free, _) = self.ledger.free_for(SegmentKind::Shards, false);
-        let room = self.tails.get(SegmentKind::Shards).map_or(0, Tail::room)
+        let in_tail = |kind| self.tails.get(kind).map_or(0, Tail::room);
+        let room = in_tail(SegmentKind::Shards)
+            + in_tail(SegmentKind::Moved)
             + free as u64 * self.map.record_bytes()
             + self.ledger.reclaimable();
         room.min(self.map.capacity().saturating_sub(used + self.ledger.tombstone_bytes()))
@@ -228,11 +230,26 @@ impl<D: Device> Store<D> {
             if self.tails.get(kind).is_some_and(|tail| tail.fits(&room)) {
                 return Ok(true);
             }
-            if !self.open_segment(kind, body.deletes)? && !self.relieve()? {
+            let opened = self.open_segment(kind, body.deletes)? || self.adopt_moved(kind, &room)?;
+            if !opened && !self.relieve()? {
                 return Ok(false);
             }
         }
         Ok(false)
+    }
+
+    /// Lets a kind go on where the cleaner is, which has a free segment of its own to go on in; `false` when the
+    /// cleaner is at work, or has no room there either.
+    fn adopt_moved(&mut self, kind: SegmentKind, room: &Room) -> Result<bool, DeviceFailed> {
+        let fits = self.tails.get(SegmentKind::Moved).is_some_and(|tail| tail.fits(room));
+        if !fits || kind == SegmentKind::Moved || self.victim.is_some() || self.ledger.free() == 0 {
+            return Ok(false);
+        }
+        self.seal(kind)?;
+        if let Some(tail) = self.tails.take(SegmentKind::Moved) {
+            self.tails.set(kind, tail);
+        }
+        Ok(true)
     }
 
     fn has_capacity(&self, footprint: u64) -> bool {
