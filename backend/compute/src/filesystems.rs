@@ -16,12 +16,13 @@ use weft_wire::compute::{DropProgress, DropRefusal, OpenRefusal};
 use weft_wire::management::{FilesystemInfo, FilesystemRefusal, ListFilesystems, OwnFilesystem, Ownership};
 use weft_wire::ownership::Held;
 
+use crate::closing::close_ended;
 use crate::cluster::Cluster;
 use crate::drives::{Drives, reason};
 use crate::dropping::Dropping;
 use crate::keys::Keys;
 use crate::leases::Leases;
-use crate::log_thread::LogThread;
+use crate::local_thread::LocalThread;
 use crate::owner::{Lease, Opening, Owner, SHARD};
 use crate::reclaimer::look_after;
 use crate::settings::ComputeSettings;
@@ -43,11 +44,13 @@ pub(crate) struct Filesystems {
     kms: Arc<dyn KeyManagement>,
     sources: Sources,
     deleter: Arc<ShardDeleter>,
-    pub(crate) logs: LogThread,
+    pub(crate) logs: Arc<LocalThread>,
     /// The drives as the thread of the logs calls them.
     pub(crate) log_drives: Drives,
+    /// Where owners are looked after.
+    background: Arc<LocalThread>,
     owned: Mutex<Owned>,
-    /// What looks after owners, and what drops filesystems.
+    /// What takes filesystems over, and what drops them.
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -71,13 +74,14 @@ pub(crate) struct Parts {
     pub(crate) state: PathBuf,
     pub(crate) kms: Arc<dyn KeyManagement>,
     pub(crate) settings: ComputeSettings,
-    pub(crate) logs: LogThread,
+    pub(crate) logs: Arc<LocalThread>,
     pub(crate) log_drives: Drives,
+    pub(crate) background: Arc<LocalThread>,
 }
 
 impl Filesystems {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { cluster, id, state, kms, settings, logs, log_drives } = parts;
+        let Parts { cluster, id, state, kms, settings, logs, log_drives, background } = parts;
         let deleter = Arc::new(ShardDeleter::new(Arc::clone(&cluster)));
         let drives = Drives::new(Arc::clone(&cluster), &cluster.pool);
         let (leases, owned, tasks) = (Leases::default(), Mutex::default(), Mutex::default());
@@ -94,6 +98,7 @@ impl Filesystems {
             deleter,
             logs,
             log_drives,
+            background,
             owned,
             tasks,
         }
@@ -192,14 +197,31 @@ impl Filesystems {
             let this = Arc::clone(self);
             self.tasks().spawn(async move {
                 let id = info.id;
-                let deposed = this.owned().owners.get(&id).is_some_and(|owner| owner.lease().is_deposed());
-                if deposed {
-                    this.owned().elsewhere.insert(id);
-                } else if let Err(refusal) = this.owner_of(info).await {
+                if this.is_elsewhere(id).await {
+                    return;
+                }
+                if let Err(refusal) = this.owner_of(info).await {
                     tracing::warn!(%refusal, filesystem = %id, "a filesystem cannot be taken over yet");
                 }
             });
         }
+    }
+
+    /// Whether another process has taken a filesystem over; what was its owner here lets go.
+    async fn is_elsewhere(&self, id: FilesystemId) -> bool {
+        let deposed = {
+            let mut owned = self.owned();
+            if !owned.owners.get(&id).is_some_and(|owner| owner.is_deposed()) {
+                return false;
+            }
+            owned.elsewhere.insert(id);
+            owned.owners.remove(&id)
+        };
+        if let Some(owner) = deposed {
+            owner.close().await;
+            self.leases.release(owner.lease());
+        }
+        true
     }
 
     fn serving(&self, id: FilesystemId) -> Option<Arc<Owner>> {
@@ -308,12 +330,14 @@ impl Filesystems {
     }
 
     fn begin(&self, owner: Arc<Owner>, info: &FilesystemInfo) -> Arc<Owner> {
-        self.tasks().spawn(look_after(Arc::downgrade(&owner), Arc::clone(&self.deleter), self.settings));
-        self.tasks().spawn(crate::closing::close_ended(
-            Arc::downgrade(&owner),
-            self.drives.clone(),
-            self.settings.tick,
-        ));
+        let (deleter, settings) = (Arc::clone(&self.deleter), self.settings);
+        let (weak, drives) = (Arc::downgrade(&owner), self.drives.clone());
+        self.background.spawn(move || async move {
+            tokio::join!(
+                look_after(weak.clone(), deleter, settings),
+                close_ended(weak, drives, settings.tick)
+            );
+        });
         let mut owned = self.owned();
         owned.names.insert(info.name.clone(), info.id);
         owned.owners.insert(info.id, Arc::clone(&owner));
@@ -417,6 +441,12 @@ impl Filesystems {
             self.leases.release(owner.lease());
         }
         self.leases.renew(&self.cluster).await;
+        self.log_drives.close().await;
+        let threads = [Arc::clone(&self.background), Arc::clone(&self.logs)];
+        let stopped = tokio::task::spawn_blocking(move || threads.iter().for_each(|thread| thread.stop()));
+        if let Err(error) = stopped.await {
+            tracing::error!(%error, "threads were not stopped");
+        }
     }
 }
 

@@ -32,10 +32,9 @@ impl Leases {
 
     /// Nothing is answered under the lease any more; management is told with the next renewal.
     pub(crate) fn release(&self, lease: &Lease) {
-        let was_deposed = lease.is_deposed();
-        lease.depose();
+        lease.end();
         let mut state = self.state();
-        if state.held.remove(&lease.held()).is_some() && !was_deposed {
+        if state.held.remove(&lease.held()).is_some() {
             state.released.push(lease.held());
         }
     }
@@ -43,7 +42,7 @@ impl Leases {
     /// What management is to be told: `None` when there is nothing to tell.
     fn call(&self) -> Option<RenewOwnerships> {
         let mut state = self.state();
-        state.held.retain(|_, lease| lease.upgrade().is_some_and(|lease| !lease.is_deposed()));
+        state.held.retain(|_, lease| lease.strong_count() > 0);
         let held: Vec<_> = state.held.keys().copied().collect();
         let released = state.released.clone();
         (!held.is_empty() || !released.is_empty()).then_some(RenewOwnerships { held, released })
@@ -58,6 +57,7 @@ impl Leases {
             if answer.deposed.contains(held) {
                 tracing::warn!(filesystem = %held.filesystem, epoch = %held.epoch, "another owner has begun");
                 lease.depose();
+                state.held.remove(held);
             } else {
                 lease.renew(asked, Duration::from_millis(answer.lease_ms.into()));
             }
@@ -111,7 +111,8 @@ mod tests {
         let asked = Instant::now();
         let (kept, lost) = (lease(1, asked), lease(2, asked));
         let leases = Leases::default();
-        [&kept, &lost].map(|lease| leases.keep(lease));
+        leases.keep(&kept);
+        leases.keep(&lost);
         let call = leases.call().expect("something to tell");
         assert_eq!(call.held, [kept.held(), lost.held()]);
         let later = asked + Duration::from_secs(5);

@@ -8,6 +8,7 @@
 //! Who owns a shard is decided by the cluster store and at the drives; [`Owner`] and its [`Worker`] are driven by this
 //! process over QUIC, and by simulations without.
 
+mod care;
 mod closing;
 mod cluster;
 mod committer;
@@ -16,8 +17,9 @@ mod dropping;
 mod filesystems;
 mod keys;
 mod leases;
+mod local_thread;
 mod log_calls;
-mod log_thread;
+
 mod opening;
 mod owner;
 mod process;
@@ -28,6 +30,7 @@ mod settings;
 mod shards;
 mod sources;
 
+pub use care::{Care, CareCounts, CareError, CareSettings, Deleter, ExtentRows, ReadFailure, ShardHomes, Unanswered};
 pub use closing::{Closing, ClosingError, SessionEnds};
 pub use cluster::View;
 pub use committer::{Progress, Worker};

@@ -18,6 +18,7 @@ use weft_wire::Fault;
 use weft_wire::meta::MetaError;
 use weft_wire::ownership::Held;
 
+use crate::care::CareCounts;
 use crate::committer::{Committer, Progress};
 use crate::keys::Keys;
 use crate::rows::{Tx, WRITES_BYTES_MAX};
@@ -61,6 +62,8 @@ pub struct Owner {
     operations: AtomicU64,
     /// Dead extents that the last look found and left.
     garbage: AtomicU64,
+    /// What care had to tell last.
+    care: Mutex<CareCounts>,
     /// Nothing is executed under an older map. Changed and looked at only while the rows are locked.
     acted_on: AtomicU64,
 }
@@ -88,7 +91,7 @@ impl Owner {
 
     /// Whether it can still promise anything.
     pub fn is_serving(&self) -> bool {
-        !self.progress().borrow().failed && !self.lease.is_deposed()
+        !self.progress().borrow().failed && !self.lease.has_ended()
     }
 
     /// From now on it only drops the filesystem.
@@ -215,6 +218,16 @@ impl Owner {
         self.garbage.load(Ordering::Relaxed)
     }
 
+    /// What care had to tell last.
+    pub(crate) fn care(&self) -> CareCounts {
+        *self.care.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Care has this to tell.
+    pub(crate) fn set_care(&self, counts: CareCounts) {
+        *self.care.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
     /// A look at the dead extents has left so many.
     pub(crate) fn set_garbage(&self, extents: u64) {
         self.garbage.store(extents, Ordering::Relaxed);
@@ -225,10 +238,15 @@ impl Owner {
         self.progress().borrow().room
     }
 
+    /// Whether another ownership has begun.
+    pub fn is_deposed(&self) -> bool {
+        self.progress().borrow().deposed || self.lease.is_deposed()
+    }
+
     /// Has what was begun committed, and waits until the worker has let go of the log and the index. Nothing is answered
     /// any more.
     pub async fn close(&self) {
-        self.lease.depose();
+        self.lease.end();
         self.committer.close().await;
     }
 

@@ -18,7 +18,7 @@ use weft_wire::management::{ComputeReport, Heartbeat, NodeReport};
 use crate::cluster::Cluster;
 use crate::drives::Drives;
 use crate::filesystems::{Filesystems, Parts};
-use crate::log_thread::LogThread;
+use crate::local_thread::LocalThread;
 use crate::service;
 use crate::settings::ComputeSettings;
 use crate::sources::Sources;
@@ -77,13 +77,14 @@ impl ComputeProcess {
         fs::create_dir_all(&state).map_err(|source| StartError::State { path: state.clone(), source })?;
         let pool =
             Pool::new(Handle::current(), credentials, PoolSettings::default()).map_err(StartError::Calls)?;
-        let logs = LogThread::start().map_err(StartError::Thread)?;
+        let logs = Arc::new(LocalThread::start("logs").map_err(StartError::Thread)?);
+        let background = Arc::new(LocalThread::start("care").map_err(StartError::Thread)?);
         let log_pool = Pool::new(logs.handle().clone(), credentials, PoolSettings::default())
             .map_err(StartError::Calls)?;
         let identity = credentials.identity();
         let cluster = Arc::new(Cluster::new(pool, management));
         let log_drives = Drives::new(Arc::clone(&cluster), &log_pool);
-        let parts = Parts { cluster, id: identity.cluster, state, kms, settings, logs, log_drives };
+        let parts = Parts { cluster, id: identity.cluster, state, kms, settings, logs, log_drives, background };
         let filesystems = Arc::new(Filesystems::new(parts));
         let started = Sources::of_the_host().now();
         Ok(Self { filesystems, node: identity.node, container, started })
@@ -143,6 +144,10 @@ fn report(filesystems: &Filesystems) -> ComputeReport {
         report.operations += owner.operations();
         report.batches += owner.progress().borrow().batches;
         report.extents_to_reclaim += owner.garbage();
+        let care = owner.care();
+        report.respread_left += care.respread_left;
+        report.orphans_deleted += care.orphans_deleted;
+        report.reconciling += care.reconciling;
         let warning = match owner.room() {
             _ if !owner.is_serving() => {
                 Some("a filesystem's metadata failed and is opened anew when it is used next")

@@ -22,7 +22,9 @@ struct State {
     /// An earlier owner may answer until then.
     serve_after: Instant,
     until: Instant,
-    /// Another ownership has begun: this one never answers again.
+    /// It never answers again.
+    ended: bool,
+    /// Because another ownership has begun.
     deposed: bool,
 }
 
@@ -30,7 +32,7 @@ impl Lease {
     /// The lease of an ownership that was asked for at `asked` and given at `given`: it lasts `lease` from the former
     /// moment on, and nothing is answered for `after` from the latter.
     pub fn new(held: Held, asked: Instant, lease: Duration, given: Instant, after: Duration) -> Self {
-        let state = State { serve_after: given + after, until: asked + lease, deposed: false };
+        let state = State { serve_after: given + after, until: asked + lease, ended: false, deposed: false };
         Self { held, state: Mutex::new(state) }
     }
 
@@ -45,7 +47,7 @@ impl Lease {
     /// [`Fault::NotServing`]
     pub fn check(&self, at: Instant) -> Result<(), Fault> {
         let state = self.state();
-        let serves = !state.deposed && state.serve_after <= at && at < state.until;
+        let serves = !state.ended && state.serve_after <= at && at < state.until;
         if serves { Ok(()) } else { Err(Fault::NotServing) }
     }
 
@@ -57,8 +59,19 @@ impl Lease {
     }
 
     /// Nothing is answered any more, whatever is renewed.
+    pub fn end(&self) {
+        self.state().ended = true;
+    }
+
+    /// Whether nothing is answered any more.
+    pub fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Another ownership has begun: nothing is answered any more.
     pub fn depose(&self) {
-        self.state().deposed = true;
+        let mut state = self.state();
+        (state.ended, state.deposed) = (true, true);
     }
 
     /// Whether another ownership has begun.

@@ -109,6 +109,7 @@ impl Opening {
             deleting,
             operations: Default::default(),
             garbage: Default::default(),
+            care: Default::default(),
             acted_on: Default::default(),
         };
         owner.format_if_new()?;

@@ -1,11 +1,14 @@
 mod crashes;
+
+mod leases;
+mod log;
 mod operations;
 mod sessions;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use weft_engine::FileLogOptions;
+use weft_engine::recover_index;
 use weft_meta::SpaceView;
 use weft_types::{ByteCount, Epoch, FilesystemId, Inode, NodeId, SessionId, SlotId, SlotSeq};
 use weft_wire::Fault;
@@ -15,14 +18,16 @@ use weft_wire::meta::{Caller, MakeNode, MetaError, MetaOp, MetaReply, Name, NewN
 use super::*;
 use crate::cluster::View;
 use crate::owner::operations::Attempt;
+use log::Shelf;
 
-pub(super) const FILESYSTEM: FilesystemId = FilesystemId::from_bytes([5; 16]);
+pub(crate) const FILESYSTEM: FilesystemId = FilesystemId::from_bytes([5; 16]);
 pub(super) const NODE: NodeId = NodeId::from_bytes([6; 16]);
 pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// How long an ownership lasts here where nothing else is said.
+const OWNERSHIP: Duration = Duration::from_secs(3600);
 
 pub(super) fn settings() -> ComputeSettings {
-    let log = FileLogOptions { segment_bytes: 1 << 20, headroom_bytes: 0, limit_bytes: u64::MAX };
-    ComputeSettings { lease: LEASE, slots: 16, log, ..ComputeSettings::default() }
+    ComputeSettings { lease: LEASE, slots: 16, ..ComputeSettings::default() }
 }
 
 pub(super) fn view() -> View {
@@ -30,12 +35,41 @@ pub(super) fn view() -> View {
     View { map: None, space: Some(space) }
 }
 
-pub(super) fn open_under(dir: &Path, epoch: u64) -> Owner {
-    Owner::open(dir, Epoch::new(epoch), Keys::of_a_test(FILESYSTEM), settings()).expect("opens")
+pub(super) fn held(epoch: u64) -> Held {
+    Held { filesystem: FILESYSTEM, shard: SHARD, epoch: Epoch::new(epoch) }
 }
 
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+/// What an owner needs, in memory and in a directory of its own.
+pub(super) struct Bench {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) log: Shelf,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("directory"), log: Shelf::default() }
+    }
+
+    pub(super) fn index(&self) -> std::path::PathBuf {
+        self.dir.path().join("index")
+    }
+
+    /// Takes over, and begins to commit in a task.
+    pub(super) async fn open(&self, epoch: u64) -> Owner {
+        let now = Instant::now();
+        self.open_with(Lease::new(held(epoch), now, OWNERSHIP, now, Duration::ZERO)).await
+    }
+
+    pub(super) async fn open_with(&self, lease: Lease) -> Owner {
+        let log = self.log.take_over(lease.held().epoch);
+        let index = recover_index(&log, &self.index()).await.expect("recovers").index;
+        let (keys, sources) = (Some(Keys::of_a_test(FILESYSTEM)), Sources::of_the_host());
+        let opening =
+            Opening { lease: Arc::new(lease), keys, sources, settings: settings(), deleting: false };
+        let Opened { owner, worker } = opening.start(log, index).expect("starts");
+        tokio::spawn(worker.run());
+        owner
+    }
 }
 
 pub(super) fn asked(read_only: bool) -> OpenSession {
@@ -44,14 +78,20 @@ pub(super) fn asked(read_only: bool) -> OpenSession {
     OpenSession { filesystem: "default".to_owned(), read_only, holder, replaces: None }
 }
 
+/// An id that never was.
+pub(super) fn fresh_session() -> SessionId {
+    SessionId::from_bytes(Sources::of_the_host().array())
+}
+
 /// An open session whose record is durable.
-pub(super) fn attach(owner: &Owner, call: &OpenSession) -> Result<SessionId, OpenRefusal> {
-    match owner.open_session(NODE, call, Instant::now()).expect("no fault") {
-        Opening::Opened { session, durable_with } => {
-            block_on(owner.durable(durable_with)).expect("durable");
+pub(super) async fn attach(owner: &Owner, call: &OpenSession) -> Result<SessionId, OpenRefusal> {
+    let session = fresh_session();
+    match owner.open_session(NODE, call, session, Instant::now()).expect("no fault") {
+        SessionOpening::Opened { durable_with } => {
+            owner.answerable(durable_with).await.expect("durable");
             Ok(session)
         }
-        Opening::Refused(refusal) => Err(refusal),
+        SessionOpening::Refused(refusal) => Err(refusal),
     }
 }
 
@@ -62,8 +102,8 @@ pub(super) struct Frontend {
 }
 
 impl Frontend {
-    pub(super) fn attach(owner: &Owner) -> Self {
-        Self { session: attach(owner, &asked(false)).expect("opens"), seq: 0 }
+    pub(super) async fn attach(owner: &Owner) -> Self {
+        Self { session: attach(owner, &asked(false)).await.expect("opens"), seq: 0 }
     }
 
     /// The next call in the slot.
@@ -74,9 +114,9 @@ impl Frontend {
     }
 
     /// Calls, and waits for the answer.
-    pub(super) fn ask(&mut self, owner: &Owner, op: MetaOp) -> Result<MetaReply, MetaError> {
+    pub(super) async fn ask(&mut self, owner: &Owner, op: MetaOp) -> Result<MetaReply, MetaError> {
         let call = self.call(op);
-        block_on(owner.meta(NODE, &call, &view())).expect("serves")
+        owner.meta(NODE, &call, view).await.expect("serves")
     }
 }
 
@@ -106,4 +146,9 @@ pub(super) fn inode_of(reply: &MetaReply) -> Inode {
 
 pub(super) fn execute(owner: &Owner, call: &Meta) -> Result<Attempt, Fault> {
     owner.execute(NODE, call, &view())
+}
+
+/// The index as a process that is killed now would leave it.
+pub(super) fn copy_index(from: &Path, to: &Path) {
+    std::fs::copy(from, to).expect("copies");
 }

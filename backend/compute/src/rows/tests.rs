@@ -5,6 +5,7 @@ use weft_engine::Index;
 use weft_keys::{EpochSalt, MetadataKey, OwnershipSealer};
 use weft_meta::{RowKey, Transaction};
 use weft_types::{Epoch, FilesystemId, Inode, MetadataShard, NameHash};
+use weft_wire::log::LogKey;
 
 use super::*;
 
@@ -26,7 +27,7 @@ struct World {
 
 fn world() -> World {
     let dir = tempfile::tempdir().expect("directory");
-    let index = Arc::new(Index::open(&dir.path().join("index"), SHARD).expect("opens"));
+    let index = Arc::new(Index::open(&dir.path().join("index"), LogKey { filesystem: FILESYSTEM, shard: SHARD }).expect("opens"));
     let openers = Openers::new(&key(), FILESYSTEM, SHARD, [(EPOCH, SALT)]);
     let rows = Rows::new(Arc::clone(&index), openers, 1);
     let sealer = Sealer::new(OwnershipSealer::new(&key(), FILESYSTEM, SHARD, EPOCH, SALT), SALT);

@@ -6,26 +6,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use weft_compute::{ComputeConfig, ComputeProcess, ComputeSettings};
-use weft_engine::FileLogOptions;
-use weft_keys::{FilesystemKey, MetadataKey, NameKey, Nonce};
-use weft_kms::{EncryptionContext, KeyManagement, LocalKms};
+use weft_kms::{KeyManagement, LocalKms};
 use weft_layout::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup, Protection};
 use weft_pki::{ClusterAuthority, Credentials, NodeIdentity, Validity};
-use weft_transport::{CallContext, Failure, Peer, Pool, PoolSettings, Router, Server, ServerSettings};
+use weft_transport::{Peer, Pool, PoolSettings, Router, Server, ServerSettings};
 use weft_types::{
-    ByteCount, ClusterId, DriveId, Epoch, FilesystemId, GroupId, Incarnation, KeyVersion, MapVersion, NodeId,
-    Role, Timestamp,
+    ByteCount, ClusterId, DriveId, Epoch, FilesystemId, GroupId, Incarnation, MapVersion, NodeId, Role,
+    SessionId, Timestamp,
 };
-use weft_wire::drive::{DeleteRefusal, DeleteShards, ShardKey, ShardsDeleted};
-use weft_wire::management::{
-    FilesystemInfo, FilesystemKeyWrap, FilesystemRefusal, FilesystemsListed, GetMap, Heartbeat,
-    HeartbeatHeard, ListFilesystems, MapReply, NodeReport, OwnFilesystem, Ownership,
-};
+use weft_wire::drive::ShardKey;
+use weft_wire::management::{Heartbeat, NodeReport};
+use weft_wire::ownership::{Held, ReportCare, ShardRow};
+
+use crate::drive::{HeldLog, drive};
+use crate::management::{Keys, management};
 
 pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 pub(crate) const FILESYSTEM: FilesystemId = FilesystemId::from_bytes([2; 16]);
@@ -64,7 +62,7 @@ async fn stopped(stop: oneshot::Receiver<()>) {
     let _ = stop.await;
 }
 
-fn serve(credentials: &Credentials, router: Router) -> Running {
+pub(crate) fn serve(credentials: &Credentials, router: Router) -> Running {
     let server =
         Server::bind(ANY_PORT.into(), credentials, router, ServerSettings::default()).expect("binds");
     let peer = Peer { identity: credentials.identity(), address: server.address() };
@@ -72,21 +70,61 @@ fn serve(credentials: &Credentials, router: Router) -> Running {
     Running { peer, stop, task: tokio::spawn(server.serve(stopped(stopping))) }
 }
 
-/// What the drives and management of a cluster were asked.
-#[derive(Default)]
+/// What the drives and management of a cluster keep, and were asked.
 pub(crate) struct Seen {
+    /// By node of the drive.
+    pub(crate) logs: BTreeMap<NodeId, HeldLog>,
+    /// Sessions that were closed, by node of the drive.
+    pub(crate) closed: BTreeMap<NodeId, BTreeSet<SessionId>>,
+    /// Drives that answer nothing about logs.
+    pub(crate) silent: BTreeSet<NodeId>,
+    pub(crate) row: ShardRow,
+    /// Sessions that were registered, and those that were ended.
+    pub(crate) registered: u64,
+    pub(crate) ended: BTreeSet<SessionId>,
+    pub(crate) released: Vec<Held>,
+    pub(crate) care: Vec<ReportCare>,
     /// By node of the drive.
     pub(crate) deleted: BTreeMap<NodeId, BTreeSet<ShardKey>>,
     /// Drives that refuse.
     pub(crate) refusing: BTreeSet<NodeId>,
     /// Calls for deletion that were refused.
     pub(crate) refused: u64,
-    pub(crate) epochs: u64,
     pub(crate) deleting: bool,
     /// Ownerships are given, and the answers kept back.
     pub(crate) holding: bool,
     pub(crate) map: Option<ClusterMap>,
     pub(crate) heartbeats: Vec<Heartbeat>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let row = ShardRow {
+            version: 0,
+            epoch: Epoch::new(0),
+            owner: NodeId::from_bytes([0; 16]),
+            segments: Vec::new(),
+            ends: Vec::new(),
+            checkpoint: None,
+        };
+        Self {
+            logs: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            row,
+            registered: 0,
+            ended: BTreeSet::new(),
+            released: Vec::new(),
+            care: Vec::new(),
+            deleted: BTreeMap::new(),
+            refusing: BTreeSet::new(),
+            refused: 0,
+            deleting: false,
+            holding: false,
+            map: None,
+            heartbeats: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -117,23 +155,6 @@ impl Stage {
     }
 }
 
-fn drive(authority: &ClusterAuthority, node: u8, stage: &Stage) -> Running {
-    let stage = stage.clone();
-    let this = NodeId::from_bytes([node; 16]);
-    let router = Router::new().on(&[Role::Compute], move |_: CallContext, call: DeleteShards, _| {
-        let answer = stage.with(|seen| {
-            if seen.refusing.contains(&this) {
-                seen.refused += 1;
-                return Err(Failure::Refused(DeleteRefusal::Device));
-            }
-            seen.deleted.entry(this).or_default().extend(call.keys.iter().copied());
-            Ok((ShardsDeleted { deleted: 0 }, Bytes::new()))
-        });
-        async move { answer }
-    });
-    serve(&issue(authority, Role::Drive, node), router)
-}
-
 fn map(drives: &[Running], management: SocketAddr) -> ClusterMap {
     let id = |number: usize| DriveId::from_bytes([number as u8 + 1; 16]);
     let entry = |(number, drive): (usize, &Running)| DriveEntry {
@@ -145,6 +166,8 @@ fn map(drives: &[Running], management: SocketAddr) -> ClusterMap {
         failure_domain: format!("drives{number}"),
         capacity: ByteCount::new(1 << 30),
         state: DriveState::Up,
+        returned: MapVersion::new(0),
+        missing: 0,
     };
     // The third member was the fourth drive before.
     let history = vec![Membership { epoch: Epoch::new(1), members: vec![id(0), id(1), id(3)] }];
@@ -162,64 +185,6 @@ fn map(drives: &[Running], management: SocketAddr) -> ClusterMap {
             address: management.to_string(),
         },
     }
-}
-
-/// The filesystem's keys as management keeps them.
-async fn ownership(kms: &dyn KeyManagement) -> Ownership {
-    let version = KeyVersion::new(1);
-    let key = FilesystemKey::from_bytes(FILESYSTEM, version, &[3; 32]);
-    let context = EncryptionContext::of_filesystem(CLUSTER, FILESYSTEM);
-    let wrapped = kms.wrap(key.expose(), &context).await.expect("wraps");
-    let nonce = |byte: u8| Nonce::from_random([byte; 12]);
-    let metadata = key.wrap_metadata_key(&MetadataKey::from_bytes(&[4; 32]), nonce(1));
-    let name = key.wrap_name_key(&NameKey::from_bytes(&[5; 32]), nonce(2));
-    Ownership {
-        filesystem: info(false),
-        epoch: Epoch::new(0),
-        filesystem_keys: vec![FilesystemKeyWrap { version, wrapped: wrapped.as_bytes().to_vec().into() }],
-        metadata_key: minicbor::to_vec(metadata).expect("encodes").into(),
-        name_key: minicbor::to_vec(name).expect("encodes").into(),
-    }
-}
-
-fn info(deleting: bool) -> FilesystemInfo {
-    let (name, created) = (NAME.to_owned(), Timestamp::default());
-    FilesystemInfo { id: FILESYSTEM, name, created, deleting, key_version: KeyVersion::new(1) }
-}
-
-fn management(authority: &ClusterAuthority, stage: &Stage, ownership: Ownership) -> Running {
-    const COMPUTE: &[Role] = &[Role::Compute];
-    let (maps, beats, lists, owns) = (stage.clone(), stage.clone(), stage.clone(), stage.clone());
-    let router = Router::new()
-        .on(COMPUTE, move |_, _: GetMap, _| {
-            let map = maps.with(|seen| seen.map.clone());
-            async move { Ok((MapReply { map }, Bytes::new())) }
-        })
-        .on(COMPUTE, move |_, heartbeat: Heartbeat, _| {
-            beats.with(|seen| seen.heartbeats.push(heartbeat));
-            let (capacity, used) = (ByteCount::new(4 << 30), ByteCount::new(300 << 20));
-            async move { Ok((HeartbeatHeard { map: MapVersion::new(1), capacity, used }, Bytes::new())) }
-        })
-        .on(COMPUTE, move |_, _: ListFilesystems, _| {
-            let filesystems = vec![info(lists.with(|seen| seen.deleting))];
-            async move { Ok((FilesystemsListed { filesystems }, Bytes::new())) }
-        })
-        .on(COMPUTE, move |_, call: OwnFilesystem, _| {
-            let ownership = ownership.clone();
-            let (epoch, deleting) = owns.with(|seen| {
-                seen.epochs += 1;
-                (Epoch::new(seen.epochs), seen.deleting)
-            });
-            let owns = owns.clone();
-            async move {
-                owns.until("ownerships are answered", |seen| !seen.holding).await;
-                if call.name != NAME {
-                    return Err(Failure::Refused(FilesystemRefusal::NotFound));
-                }
-                Ok((Ownership { filesystem: info(deleting), epoch, ..ownership }, Bytes::new()))
-            }
-        });
-    serve(&issue(authority, Role::Management, 0x20), router)
 }
 
 /// The cluster, and pools of those who call compute.
@@ -242,8 +207,8 @@ impl Cluster {
         let kms: Arc<dyn KeyManagement> =
             Arc::new(LocalKms::create(&dir.path().join("kms.key")).expect("created"));
         let stage = Stage::default();
-        let drives: Vec<_> = (0..4).map(|number| drive(&authority, 0x30 + number, &stage)).collect();
-        let management = management(&authority, &stage, ownership(&*kms).await);
+        let drives: Vec<_> = (0..4).map(|number| drive(&issue(&authority, Role::Drive, 0x30 + number), &stage)).collect();
+        let management = management(&issue(&authority, Role::Management, 0x20), &stage, Keys::new(&*kms).await);
         let map = map(&drives, management.peer.address);
         stage.with(|seen| seen.map = Some(map));
         let pool = |role, node| {
@@ -274,12 +239,11 @@ impl Cluster {
 
     /// Starts the compute process.
     pub(crate) fn start(&self) -> Running {
-        let log = FileLogOptions { segment_bytes: 1 << 20, headroom_bytes: 0, limit_bytes: u64::MAX };
         let settings = ComputeSettings {
             tick: Duration::from_millis(20),
             heartbeat: Duration::from_millis(50),
             deletion_delay: Duration::ZERO,
-            log,
+            look_for_filesystems: Duration::from_millis(50),
             ..ComputeSettings::default()
         };
         let config = ComputeConfig {

@@ -1,6 +1,8 @@
 //! A compute process over real connections, with management and drives that tell what they were asked.
 
 mod cluster;
+mod drive;
+mod management;
 
 use std::collections::BTreeSet;
 
@@ -118,7 +120,7 @@ async fn a_session_goes_on_after_the_process_is_started_anew() {
     assert_eq!(call(&cluster.frontend, &compute, renew).await.expect("renewed").lease_ms, 10_000);
     assert_eq!(call(&cluster.frontend, &compute, made).await.expect("the first answer"), first);
     mount.ask(&compute, lookup("a")).await.expect("is there");
-    assert_eq!(cluster.stage.with(|seen| seen.epochs), 2, "every start takes a new epoch");
+    assert_eq!(cluster.stage.with(|seen| seen.row.epoch), Epoch::new(2), "every start takes a new epoch");
     compute.stop().await;
 }
 
@@ -298,7 +300,7 @@ async fn a_takeover_that_outlasts_its_caller_goes_on() {
     assert!(given_up.is_err());
     cluster.stage.with(|seen| seen.holding = false);
     Mount::new(&cluster, &compute).await.close(&compute).await;
-    assert_eq!(cluster.stage.with(|seen| seen.epochs), 1, "it was not begun anew");
+    assert_eq!(cluster.stage.with(|seen| seen.row.epoch), Epoch::new(1), "it was not begun anew");
     compute.stop().await;
 }
 

@@ -1,53 +1,56 @@
-use std::collections::BTreeMap;
-use std::fs;
+//! A workload that is killed before each of its steps of input and output, and what is there afterwards.
 
-use proptest::prelude::*;
-use weft_wire::meta::{ListDirectory, Rename, RenameMode};
+use std::collections::BTreeMap;
+
+use weft_wire::meta::{AttributeChanges, ListDirectory, Rename, RenameMode};
 
 use super::*;
 
-/// The files as a process that is killed now would leave them: the index first, so that it is not ahead of the log.
-fn killed(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("directory");
-    fs::copy(dir.join("index"), copy.path().join("index")).expect("copies");
-    fs::create_dir(copy.path().join("log")).expect("makes");
-    for entry in dir.join("log").read_dir().expect("lists") {
-        let entry = entry.expect("lists");
-        fs::copy(entry.path(), copy.path().join("log").join(entry.file_name())).expect("copies");
+type Listing = BTreeMap<Vec<u8>, (Inode, u16)>;
+
+/// Operations that are sent at once before the first of them is answered; each has a slot of its own.
+const AT_ONCE: usize = 3;
+
+fn rename(from: &str, to: &str) -> MetaOp {
+    let (parent, new_parent) = (Inode::ROOT, Inode::ROOT);
+    let (name, new_name) = (name(from), name(to));
+    MetaOp::Rename(Rename { parent, name, new_parent, new_name, mode: RenameMode::Replace })
+}
+
+fn mode(mode: u16) -> MetaOp {
+    let changes = AttributeChanges { mode: Some(mode), ..Default::default() };
+    MetaOp::SetAttributes { inode: Inode::ROOT, changes }
+}
+
+fn directory(text: &str) -> MetaOp {
+    MetaOp::MakeNode(MakeNode {
+        parent: Inode::ROOT,
+        name: name(text),
+        node: NewNode::Directory,
+        mode: 0o755,
+    })
+}
+
+/// Mutations, each of which changes what is listed, and some that are refused.
+fn workload() -> Vec<MetaOp> {
+    let mut ops = Vec::new();
+    for round in 0..6 {
+        let text = |kind: &str| format!("{kind} {round}");
+        ops.push(create(&text("file")));
+        ops.push(directory(&text("directory")));
+        ops.push(rename(&text("file"), &text("moved")));
+        ops.push(create(&text("moved")));
+        ops.push(create("taken"));
+        ops.push(mode(0o700 + round));
+        ops.push(unlink("taken"));
     }
-    copy
+    ops
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Create(u8),
-    Unlink(u8),
-    Rename(u8, u8),
-    Mode(u8, u16),
-    /// The process is killed; what was executed and not answered may be there or not.
-    Kill {
-        unanswered: Option<u8>,
-    },
-    /// The process ends in order.
-    Restart,
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    let file = 0_u8..6;
-    prop_oneof![
-        5 => file.clone().prop_map(Step::Create),
-        3 => file.clone().prop_map(Step::Unlink),
-        3 => (file.clone(), file.clone()).prop_map(|(from, to)| Step::Rename(from, to)),
-        2 => (file.clone(), 0_u16..0o1000).prop_map(|(file, mode)| Step::Mode(file, mode)),
-        2 => prop::option::of(file).prop_map(|unanswered| Step::Kill { unanswered }),
-        1 => Just(Step::Restart),
-    ]
-}
-
-/// What there is: names, and the modes of their files.
-fn listing(owner: &Owner, frontend: &mut Frontend) -> BTreeMap<Vec<u8>, (Inode, u16)> {
+/// What there is: names, and the modes of what they name; and the mode of the root.
+async fn listing(owner: &Owner, frontend: &mut Frontend) -> Listing {
     let list = ListDirectory { inode: Inode::ROOT, after: 0, limit: 100, with_attributes: true };
-    match frontend.ask(owner, MetaOp::ListDirectory(list)) {
+    let mut found: Listing = match frontend.ask(owner, MetaOp::ListDirectory(list)).await {
         Ok(MetaReply::Directory(page)) => page
             .entries
             .into_iter()
@@ -57,155 +60,175 @@ fn listing(owner: &Owner, frontend: &mut Frontend) -> BTreeMap<Vec<u8>, (Inode, 
             })
             .collect(),
         other => panic!("{other:?}"),
+    };
+    match frontend.ask(owner, MetaOp::GetAttributes { inode: Inode::ROOT }).await {
+        Ok(MetaReply::Attributes(root)) => found.insert(Vec::new(), (Inode::ROOT, root.mode)),
+        other => panic!("{other:?}"),
+    };
+    found
+}
+
+fn call(session: SessionId, number: usize, op: &MetaOp) -> Meta {
+    let slot = SlotId::new(u16::try_from(number % AT_ONCE).expect("few"));
+    let seq = SlotSeq::new((number / AT_ONCE) as u64 + 1);
+    Meta { filesystem: FILESYSTEM, session, slot, seq, caller: Caller::default(), op: op.clone() }
+}
+
+type Answer = Result<MetaReply, MetaError>;
+
+/// What is the same whenever an operation is done: keys are drawn, and times told, anew.
+fn outline(answer: &Answer) -> Result<Option<Inode>, MetaError> {
+    match answer {
+        Ok(MetaReply::Opened(opened)) => Ok(Some(opened.attributes.inode)),
+        Ok(MetaReply::Attributes(attributes)) => Ok(Some(attributes.inode)),
+        Ok(_) => Ok(None),
+        Err(refusal) => Err(*refusal),
     }
 }
 
-fn file(number: u8) -> String {
-    format!("file {number}")
+/// What a frontend has heard.
+#[derive(Default)]
+struct Heard {
+    sent: usize,
+    answers: Vec<Answer>,
 }
 
-/// Does a step that is answered, in the owner and in the model alike.
-fn answered(
-    owner: &Owner,
-    frontend: &mut Frontend,
-    model: &mut BTreeMap<Vec<u8>, (Inode, u16)>,
-    step: &Step,
-) {
-    let bytes = |number: &u8| file(*number).into_bytes();
-    match step {
-        Step::Create(number) => match frontend.ask(owner, create(&file(*number))) {
-            Ok(made) => assert!(model.insert(bytes(number), (inode_of(&made), 0o644)).is_none()),
-            Err(error) => assert_eq!((error, model.contains_key(&bytes(number))), (MetaError::Exists, true)),
-        },
-        Step::Unlink(number) => {
-            let removed = frontend.ask(owner, unlink(&file(*number)));
-            assert_eq!(removed.is_ok(), model.remove(&bytes(number)).is_some());
-        }
-        Step::Rename(from, to) => {
-            let (parent, new_parent) = (Inode::ROOT, Inode::ROOT);
-            let (name, new_name) = (name(&file(*from)), name(&file(*to)));
-            let rename = Rename { parent, name, new_parent, new_name, mode: RenameMode::Replace };
-            let moved = frontend.ask(owner, MetaOp::Rename(rename));
-            assert_eq!(moved.is_ok(), model.contains_key(&bytes(from)));
-            if let Some(inode) = model.remove(&bytes(from)) {
-                model.insert(bytes(to), inode);
+/// Sends the workload, some operations at once, and hears the answers in their order.
+async fn run(owner: &Owner, session: SessionId, ops: &[MetaOp], heard: &mut Heard) {
+    for some in ops.chunks(AT_ONCE) {
+        let mut waiting = Vec::new();
+        for op in some {
+            match execute(owner, &call(session, heard.sent, op)).expect("serves") {
+                Attempt::Answer { answer, durable_with } => waiting.push((answer, durable_with)),
+                other => panic!("{other:?}"),
             }
+            heard.sent += 1;
         }
-        Step::Mode(number, mode) => {
-            if let Some((inode, known)) = model.get_mut(&bytes(number)) {
-                let changes = weft_wire::meta::AttributeChanges { mode: Some(*mode), ..Default::default() };
-                frontend.ask(owner, MetaOp::SetAttributes { inode: *inode, changes }).expect("set");
-                *known = *mode;
-            }
+        for (answer, durable_with) in waiting {
+            owner.answerable(durable_with).await.expect("durable");
+            heard.answers.push(answer);
         }
-        Step::Kill { .. } | Step::Restart => {}
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-    #[test]
-    fn what_was_answered_is_there_after_every_crash(steps in prop::collection::vec(any_step(), 1..30)) {
-        let mut dir = tempfile::tempdir().expect("directory");
-        let mut epoch = 1;
-        let mut owner = open_under(dir.path(), epoch);
-        let mut frontend = Frontend::attach(&owner);
-        let mut model = BTreeMap::new();
-        for step in &steps {
-            let unanswered = match step {
-                Step::Kill { unanswered } => unanswered.map(|number| frontend.call(create(&file(number)))),
-                Step::Restart => None,
-                step => {
-                    answered(&owner, &mut frontend, &mut model, step);
-                    continue;
-                }
-            };
-            let executed = unanswered.as_ref().map(|call| execute(&owner, call).expect("serves"));
-            if matches!(step, Step::Kill { .. }) {
-                dir = killed(dir.path());
-            } else {
-                owner.close();
-            }
-            drop(owner);
-            epoch += 1;
-            owner = open_under(dir.path(), epoch);
-            prop_assert_eq!(owner.renew_session(NODE, frontend.session, Instant::now()), Ok(true));
-            // The retry decides: done before the crash or now, it is done once.
-            if let (Some(call), Some(_)) = (unanswered, executed)
-                && let Ok(made) = block_on(owner.meta(NODE, &call, &view())).expect("serves")
-            {
-                let MetaOp::MakeNode(op) = &call.op else { unreachable!() };
-                model.insert(op.name.as_bytes().to_vec(), (inode_of(&made), 0o644));
-            }
-            prop_assert_eq!(&listing(&owner, &mut frontend), &model);
-        }
-        prop_assert_eq!(listing(&owner, &mut frontend), model);
+/// What there is after each operation, and the answers.
+async fn reference(ops: &[MetaOp]) -> (Vec<Listing>, Vec<Answer>, u64) {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    let mut heard = Heard::default();
+    run(&owner, frontend.session, ops, &mut heard).await;
+    let steps = bench.log.steps();
+    drop(owner);
+
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    frontend = Frontend::attach(&owner).await;
+    let mut after = vec![listing(&owner, &mut frontend).await];
+    for (number, op) in ops.iter().enumerate() {
+        let answer = owner.meta(NODE, &call(frontend.session, number, op), view).await.expect("serves");
+        assert_eq!(outline(&answer), outline(&heard.answers[number]));
+        after.push(listing(&owner, &mut frontend).await);
+    }
+    (after, heard.answers, steps)
+}
+
+/// What of the index is left of a killed process.
+fn leave_index(bench: &Bench, next: &Bench, stale: &Path, kill: u64) {
+    match kill % 4 {
+        0 => copy_index(&bench.index(), &next.index()),
+        1 => {}
+        2 => copy_index(stale, &next.index()),
+        _ => std::fs::write(next.index(), b"this is no index").expect("writes"),
     }
 }
 
-#[test]
-fn a_retry_after_a_crash_gets_the_first_answer_key_included() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let mut frontend = Frontend::attach(&owner);
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_is_there_whenever_the_process_is_killed() {
+    let ops = workload();
+    let (after, answers, steps) = reference(&ops).await;
+    assert!(steps > 2 * (ops.len() / AT_ONCE) as u64, "there is something to kill at: {steps}");
+    let mut kills = 0;
+    for kill in 0..steps {
+        let bench = Bench::new();
+        let owner = bench.open(1).await;
+        let stale = bench.dir.path().join("stale");
+        copy_index(&bench.index(), &stale);
+        let mut frontend = Frontend::attach(&owner).await;
+        // The filesystem and the session are there.
+        let from = bench.log.steps();
+        if kill < from {
+            continue;
+        }
+        kills += 1;
+        bench.log.kill_at(kill);
+        let mut heard = Heard::default();
+        tokio::select! {
+            biased;
+            () = run(&owner, frontend.session, &ops, &mut heard) => {}
+            () = bench.log.killed() => {}
+        }
+        let next = Bench { log: bench.log.survived(), ..Bench::new() };
+        leave_index(&bench, &next, &stale, kill);
+        drop(owner);
+
+        let owner = next.open(2).await;
+        let acknowledged = heard.answers.len();
+        let found = listing(&owner, &mut frontend).await;
+        assert!(
+            after[acknowledged..=heard.sent].contains(&found),
+            "killed before step {kill}: {acknowledged} of {} answered, found {found:?}",
+            heard.sent
+        );
+        // Whoever asks again gets the first answer, of what was answered before the kill and of what was not.
+        let first = acknowledged.saturating_sub(AT_ONCE);
+        let last_of_slot = heard.sent.saturating_sub(AT_ONCE);
+        for number in first.max(last_of_slot)..heard.sent {
+            let again = call(frontend.session, number, &ops[number]);
+            let answer = owner.meta(NODE, &again, view).await.expect("serves");
+            match heard.answers.get(number) {
+                Some(known) => assert_eq!(&answer, known, "operation {number}, killed before step {kill}"),
+                None => assert_eq!(outline(&answer), outline(&answers[number])),
+            }
+        }
+        assert_eq!(listing(&owner, &mut frontend).await, after[heard.sent], "killed before step {kill}");
+    }
+    assert!(kills > 20, "{kills}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_a_crash_gets_the_first_answer_key_included() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
     let call = frontend.call(create("a"));
-    let first = block_on(owner.meta(NODE, &call, &view())).expect("serves").expect("made");
-    let copy = killed(dir.path());
-    let next = open_under(copy.path(), 2);
-    let again = block_on(next.meta(NODE, &call, &view())).expect("serves").expect("made");
+    let first = owner.meta(NODE, &call, view).await.expect("serves").expect("made");
+    // Nothing of the host is left.
+    let next = Bench { log: bench.log.survived(), ..Bench::new() };
+    let owner = next.open(2).await;
+    let again = owner.meta(NODE, &call, view).await.expect("serves").expect("made");
     assert_eq!(first, again);
-    assert_eq!(listing(&next, &mut frontend).len(), 1);
+    assert!(matches!(first, MetaReply::Opened(_)), "{first:?}");
 }
 
-#[test]
-fn an_index_far_behind_catches_up_from_the_log() {
-    let dir = tempfile::tempdir().expect("directory");
-    drop(open_under(dir.path(), 1));
-    let stale = tempfile::tempdir().expect("directory");
-    fs::copy(dir.path().join("index"), stale.path().join("index")).expect("copies");
-    let owner = open_under(dir.path(), 2);
-    let mut frontend = Frontend::attach(&owner);
-    for number in 0..50 {
-        frontend.ask(&owner, create(&file(number))).expect("made");
-    }
-    owner.close();
-    drop(owner);
-    fs::copy(stale.path().join("index"), dir.path().join("index")).expect("copies");
-    let owner = open_under(dir.path(), 3);
-    assert_eq!(listing(&owner, &mut frontend).len(), 50);
-}
-
-#[test]
-fn damage_in_the_log_is_named_and_an_older_epoch_is_refused() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 5);
-    Frontend::attach(&owner).ask(&owner, create("a")).expect("made");
-    owner.close();
-    drop(owner);
-    let again = || Owner::open(dir.path(), Epoch::new(4), Keys::of_a_test(FILESYSTEM), settings());
-    let error = again().expect_err("deposed").to_string();
-    assert!(error.contains("epoch 4 was replaced by epoch 5"), "{error}");
-    let segment = dir.path().join("log").read_dir().expect("lists").map(|entry| entry.expect("lists").path());
-    let segment =
-        segment.into_iter().find(|path| path.to_string_lossy().contains("segment-")).expect("a segment");
-    let mut bytes = fs::read(&segment).expect("reads");
-    bytes[700] ^= 1;
-    fs::write(&segment, &bytes).expect("writes");
-    let error = again().expect_err("damaged").to_string();
-    assert!(error.contains("segment-") && error.contains("damaged at byte"), "{error}");
-}
-
-#[test]
-fn a_filesystem_is_opened_to_be_dropped_without_keys() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let session = attach(&owner, &asked(false)).expect("opens");
-    owner.close_session(NODE, session).expect("closes");
-    owner.close();
-    drop(owner);
-    let owner = Owner::open_to_drop(dir.path(), FILESYSTEM, settings()).expect("opens");
-    assert!(owner.is_dropping());
+#[tokio::test(start_paused = true)]
+async fn a_filesystem_is_opened_to_be_dropped_without_keys() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    owner.close_session(NODE, frontend.session, Instant::now()).expect("closes");
+    owner.close().await;
+    let now = Instant::now();
+    let log = bench.log.take_over(Epoch::new(2));
+    let index = recover_index(&log, &bench.index()).await.expect("recovers").index;
+    let lease = Arc::new(Lease::new(held(2), now, OWNERSHIP, now, Duration::ZERO));
+    let sources = Sources::of_the_host();
+    let opening = Opening { lease, keys: None, sources, settings: settings(), deleting: true };
+    let Opened { owner, worker } = opening.start(log, index).expect("opens");
+    tokio::spawn(worker.run());
+    assert_eq!(owner.try_begin_dropping(), Ok(None));
     assert_eq!(owner.read(|tx| weft_meta::drop::extents_left(tx)), Ok(0));
-    let mut frontend = Frontend { session, seq: 0 };
     assert_eq!(execute(&owner, &frontend.call(lookup("a"))), Err(Fault::NotServing));
+    let ((), seq) = owner.change(|tx| weft_meta::drop::forget(tx, &[])).expect("changes");
+    owner.durable(seq).await.expect("durable");
 }

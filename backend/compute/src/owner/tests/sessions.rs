@@ -6,65 +6,65 @@ fn later() -> Instant {
     Instant::now() + LEASE + Duration::from_secs(1)
 }
 
-#[test]
-fn one_session_writes_and_any_number_read() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let writer = attach(&owner, &asked(false)).expect("opens");
-    match attach(&owner, &asked(false)) {
+#[tokio::test(start_paused = true)]
+async fn one_session_writes_and_any_number_read() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let writer = attach(&owner, &asked(false)).await.expect("opens");
+    match attach(&owner, &asked(false)).await {
         Err(OpenRefusal::Busy { session, holder, expires_ms }) => {
             assert_eq!((session, holder), (writer, asked(false).holder));
             assert!(u128::from(expires_ms) <= LEASE.as_millis() && expires_ms > 0);
         }
         other => panic!("{other:?}"),
     }
-    let mut reader = Frontend { session: attach(&owner, &asked(true)).expect("opens"), seq: 0 };
-    attach(&owner, &asked(true)).expect("opens");
-    assert_eq!(reader.ask(&owner, create("a")), Err(MetaError::ReadOnly));
-    reader.ask(&owner, MetaOp::GetAttributes { inode: Inode::ROOT }).expect("reads");
+    let mut reader = Frontend { session: attach(&owner, &asked(true)).await.expect("opens"), seq: 0 };
+    attach(&owner, &asked(true)).await.expect("opens");
+    assert_eq!(reader.ask(&owner, create("a")).await, Err(MetaError::ReadOnly));
+    reader.ask(&owner, MetaOp::GetAttributes { inode: Inode::ROOT }).await.expect("reads");
     assert_eq!(owner.session_count(), 3);
 }
 
-#[test]
-fn a_session_is_replaced_only_by_its_own_node() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let first = attach(&owner, &asked(false)).expect("opens");
+#[tokio::test(start_paused = true)]
+async fn a_session_is_replaced_only_by_its_own_node() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let first = attach(&owner, &asked(false)).await.expect("opens");
     let call = OpenSession { replaces: Some(first), ..asked(false) };
     let other = NodeId::from_bytes([0xee; 16]);
-    let refused = owner.open_session(other, &call, Instant::now()).expect("no fault");
-    assert_eq!(refused, Opening::Refused(OpenRefusal::NotYours));
+    let refused = owner.open_session(other, &call, fresh_session(), Instant::now()).expect("no fault");
+    assert_eq!(refused, SessionOpening::Refused(OpenRefusal::NotYours));
     assert_eq!(owner.renew_session(NODE, first, Instant::now()), Ok(true));
-    let second = attach(&owner, &call).expect("opens");
+    let second = attach(&owner, &call).await.expect("opens");
     assert_ne!(first, second);
     assert_eq!(owner.renew_session(NODE, first, Instant::now()), Ok(false));
     let mut ended = Frontend { session: first, seq: 0 };
-    assert_eq!(ended.ask(&owner, create("late")), Err(MetaError::SessionEnded));
+    assert_eq!(ended.ask(&owner, create("late")).await, Err(MetaError::SessionEnded));
 }
 
-#[test]
-fn a_session_is_its_node_s_alone() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let mut frontend = Frontend::attach(&owner);
+#[tokio::test(start_paused = true)]
+async fn a_session_is_its_node_s_alone() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
     let other = NodeId::from_bytes([0xee; 16]);
     for op in [create("a"), MetaOp::GetAttributes { inode: Inode::ROOT }] {
-        let stolen = block_on(owner.meta(other, &frontend.call(op), &view()));
+        let stolen = owner.meta(other, &frontend.call(op), view).await;
         assert_eq!(stolen, Ok(Err(MetaError::SessionEnded)));
     }
     assert_eq!(owner.renew_session(other, frontend.session, Instant::now()), Ok(false));
-    assert_eq!(owner.close_session(other, frontend.session), Ok(None));
-    frontend.ask(&owner, create("a")).expect("made");
+    assert_eq!(owner.close_session(other, frontend.session, Instant::now()), Ok(None));
+    frontend.ask(&owner, create("a")).await.expect("made");
 }
 
-#[test]
-fn an_expired_session_is_over_and_its_orphans_are_collected() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let mut frontend = Frontend::attach(&owner);
-    let orphan = inode_of(&frontend.ask(&owner, create("open and deleted")).expect("made"));
-    frontend.ask(&owner, unlink("open and deleted")).expect("removed");
-    frontend.ask(&owner, MetaOp::GetAttributes { inode: orphan }).expect("open files live on");
+#[tokio::test(start_paused = true)]
+async fn an_expired_session_is_over_and_its_orphans_are_collected() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    let orphan = inode_of(&frontend.ask(&owner, create("open and deleted")).await.expect("made"));
+    frontend.ask(&owner, unlink("open and deleted")).await.expect("removed");
+    frontend.ask(&owner, MetaOp::GetAttributes { inode: orphan }).await.expect("open files live on");
 
     owner.expire(Instant::now()).expect("expires nothing");
     assert_eq!(owner.session_count(), 1);
@@ -75,57 +75,57 @@ fn an_expired_session_is_over_and_its_orphans_are_collected() {
     owner.expire(nearly + LEASE).expect("expires");
     assert_eq!(owner.session_count(), 0);
     assert_eq!(owner.renew_session(NODE, frontend.session, Instant::now()), Ok(false));
-    assert_eq!(frontend.ask(&owner, lookup("x")), Err(MetaError::SessionEnded));
+    assert_eq!(frontend.ask(&owner, lookup("x")).await, Err(MetaError::SessionEnded));
 
     while owner.work().expect("works").is_some() {}
     let left = |key: RowKey| owner.read(|tx| tx.get(&key)).expect("reads");
     assert_eq!(left(RowKey::Inode(orphan)), None);
     assert_eq!(left(RowKey::Orphan { session: frontend.session, inode: orphan }), None);
     assert_eq!(left(RowKey::Slot { session: frontend.session, slot: SlotId::new(3) }), None);
-    let mut next = Frontend::attach(&owner);
-    assert_eq!(next.ask(&owner, MetaOp::GetAttributes { inode: orphan }), Err(MetaError::NotFound));
+    let mut next = Frontend::attach(&owner).await;
+    assert_eq!(next.ask(&owner, MetaOp::GetAttributes { inode: orphan }).await, Err(MetaError::NotFound));
 }
 
-#[test]
-fn a_renewal_after_the_end_of_the_lease_comes_too_late() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let session = attach(&owner, &asked(false)).expect("opens");
+#[tokio::test(start_paused = true)]
+async fn a_renewal_after_the_end_of_the_lease_comes_too_late() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let session = attach(&owner, &asked(false)).await.expect("opens");
     assert_eq!(owner.renew_session(NODE, session, later()), Ok(false));
-    let opened = owner.open_session(NODE, &asked(false), later()).expect("no fault");
-    assert!(matches!(opened, Opening::Opened { .. }), "who is overdue is in nobody's way: {opened:?}");
+    let opened = owner.open_session(NODE, &asked(false), fresh_session(), later()).expect("no fault");
+    assert!(matches!(opened, SessionOpening::Opened { .. }), "who is overdue is in nobody's way: {opened:?}");
 }
 
-#[test]
-fn a_closed_session_is_over_and_so_it_stays() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let session = attach(&owner, &asked(false)).expect("opens");
-    let closed = owner.close_session(NODE, session).expect("no fault").expect("was open");
-    block_on(owner.durable(closed)).expect("durable");
-    assert_eq!(owner.close_session(NODE, session), Ok(None));
-    drop(owner);
-    let owner = open_under(dir.path(), 2);
+#[tokio::test(start_paused = true)]
+async fn a_closed_session_is_over_and_so_it_stays() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let session = attach(&owner, &asked(false)).await.expect("opens");
+    let closed = owner.close_session(NODE, session, Instant::now()).expect("no fault").expect("was open");
+    owner.durable(closed).await.expect("durable");
+    assert_eq!(owner.close_session(NODE, session, Instant::now()), Ok(None));
+    owner.close().await;
+    let owner = bench.open(2).await;
     assert_eq!((owner.session_count(), owner.renew_session(NODE, session, Instant::now())), (0, Ok(false)));
 }
 
-#[test]
-fn a_filesystem_with_a_session_is_not_dropped() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
-    let session = attach(&owner, &asked(true)).expect("opens");
+#[tokio::test(start_paused = true)]
+async fn a_filesystem_with_a_session_is_not_dropped() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let session = attach(&owner, &asked(true)).await.expect("opens");
     assert_eq!(owner.try_begin_dropping(), Ok(Some(asked(true).holder)));
     assert!(!owner.is_dropping());
-    owner.close_session(NODE, session).expect("closes");
+    owner.close_session(NODE, session, Instant::now()).expect("closes");
     assert_eq!(owner.try_begin_dropping(), Ok(None));
-    assert_eq!(attach(&owner, &asked(true)), Err(OpenRefusal::Deleting));
+    assert_eq!(attach(&owner, &asked(true)).await, Err(OpenRefusal::Deleting));
 }
 
-#[test]
-fn a_holder_that_tells_too_much_is_refused() {
-    let dir = tempfile::tempdir().expect("directory");
-    let owner = open_under(dir.path(), 1);
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_tells_too_much_is_refused() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
     let mut call = asked(false);
     call.holder.mount = "m".repeat(5000);
-    assert_eq!(owner.open_session(NODE, &call, Instant::now()), Err(Fault::Malformed));
+    assert_eq!(owner.open_session(NODE, &call, fresh_session(), Instant::now()), Err(Fault::Malformed));
 }

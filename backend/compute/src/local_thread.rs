@@ -1,7 +1,8 @@
-//! The thread on which batches are sealed and logs are written, so that this leaves the thread that serves.
+//! Threads beside the one that serves: one seals batches and writes logs, one looks after extents.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
@@ -11,18 +12,23 @@ use tokio::task::LocalSet;
 type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
 /// A thread with an event loop of its own.
-pub(crate) struct LogThread {
+pub(crate) struct LocalThread {
     handle: Handle,
+    /// `None` once it is stopped.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
     jobs: mpsc::UnboundedSender<Job>,
     thread: JoinHandle<()>,
 }
 
-impl LogThread {
+impl LocalThread {
     /// Starts it.
     ///
     /// # Errors
     /// The host gives no thread, or no event loop.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (jobs, mut todo) = mpsc::unbounded_channel::<Job>();
@@ -35,8 +41,8 @@ impl LogThread {
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(main)?;
-        Ok(Self { handle, jobs, thread })
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(main)?;
+        Ok(Self { handle, running: Mutex::new(Some(Running { jobs, thread })) })
     }
 
     /// Its event loop, for what is to be driven by it.
@@ -47,16 +53,24 @@ impl LogThread {
     /// Runs a task on it. Nothing happens when the thread has ended.
     pub(crate) fn spawn<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce() -> F + Send + 'static) {
         let job: Job = Box::new(move || Box::pin(task()));
-        if self.jobs.send(job).is_err() {
-            tracing::error!("the thread of the logs has ended");
+        let sent = self.running().as_ref().is_some_and(|running| running.jobs.send(job).is_ok());
+        if !sent {
+            tracing::error!("a task was given to a thread that has ended");
         }
     }
 
     /// Ends it: its tasks end where they stand. Blocks.
-    pub(crate) fn stop(self) {
-        drop(self.jobs);
-        // Of what it panicked, the panic hook has told.
-        let _ = self.thread.join();
+    pub(crate) fn stop(&self) {
+        let running = self.running().take();
+        if let Some(Running { jobs, thread }) = running {
+            drop(jobs);
+            // Of what it panicked, the panic hook has told.
+            let _ = thread.join();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,7 +80,7 @@ mod tests {
 
     #[test]
     fn tasks_run_beside_each_other_until_it_is_stopped() {
-        let thread = LogThread::start().expect("starts");
+        let thread = LocalThread::start("test").expect("starts");
         let (first, second) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         thread.spawn(move || async move {

@@ -1,0 +1,67 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// An ownership of ten seconds.
+fn lease(epoch: u64, after: Duration) -> Lease {
+    let now = Instant::now();
+    Lease::new(held(epoch), now, 10 * SECOND, now, after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_lease_ran_out_answers_nothing_reads_included() {
+    let bench = Bench::new();
+    let owner = bench.open_with(lease(1, Duration::ZERO)).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    frontend.ask(&owner, create("a")).await.expect("made");
+    let (read, write) = (frontend.call(lookup("a")), frontend.call(create("b")));
+    tokio::time::advance(10 * SECOND).await;
+    assert_eq!(owner.meta(NODE, &read, view).await, Err(Fault::NotServing));
+    assert_eq!(owner.meta(NODE, &write, view).await, Err(Fault::NotServing));
+    assert_eq!(owner.renew_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
+    assert_eq!(owner.close_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
+    let opened = owner.open_session(NODE, &asked(true), fresh_session(), Instant::now());
+    assert_eq!(opened, Err(Fault::NotServing));
+    // Nobody else began meanwhile.
+    owner.lease().renew(Instant::now(), 10 * SECOND);
+    owner.meta(NODE, &read, view).await.expect("answers again").expect("is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_executed_within_the_lease_is_not_answered_beyond_it() {
+    let bench = Bench::new();
+    let owner = bench.open_with(lease(1, Duration::ZERO)).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    frontend.ask(&owner, create("a")).await.expect("made");
+    bench.log.set_gate(false);
+    let write = frontend.call(create("b"));
+    let read = frontend.call(lookup("b"));
+    let late = async {
+        tokio::time::sleep(11 * SECOND).await;
+        bench.log.set_gate(true);
+    };
+    let (written, seen, ()) =
+        tokio::join!(owner.meta(NODE, &write, view), owner.meta(NODE, &read, view), late);
+    assert_eq!((written, seen), (Err(Fault::NotServing), Err(Fault::NotServing)));
+    assert!(owner.progress().borrow().durable > 2, "it is durable all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_answered_while_an_earlier_owner_may() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    owner.close().await;
+    let next = bench.open_with(lease(2, 5 * SECOND)).await;
+    let read = frontend.call(MetaOp::GetAttributes { inode: Inode::ROOT });
+    assert_eq!(next.meta(NODE, &read, view).await, Err(Fault::NotServing));
+    tokio::time::advance(5 * SECOND).await;
+    next.meta(NODE, &read, view).await.expect("serves").expect("is there");
+    let in_time = Instant::now() + LEASE - SECOND;
+    next.lease().renew(in_time, 10 * SECOND);
+    assert_eq!(
+        next.renew_session(NODE, frontend.session, in_time),
+        Ok(true),
+        "a session's new lease begins when it can be renewed"
+    );
+}
