@@ -81,6 +81,11 @@ impl Budget {
         self.free.add_permits(usize::try_from(bytes).unwrap_or(0));
     }
 
+    /// Gives back what was taken and turned out not to be needed: nothing has moved.
+    pub(crate) fn untake(&self, bytes: u32) {
+        self.free.add_permits(usize::try_from(bytes).unwrap_or(0));
+    }
+
     /// Bytes given back so far: whether anything moves.
     pub(crate) fn returned(&self) -> u64 {
         self.returned.load(Ordering::Relaxed)

@@ -107,9 +107,10 @@ impl ExtentMap {
         if !ordered || !sound || until <= asked.start {
             return false;
         }
-        // The first entry may begin before what was asked for.
+        // The first entry may begin before what was asked for, and the last one end behind it.
         let from = entries.first().map_or(asked.start, |entry| entry.offset.get().min(asked.start));
-        if self.has_changed_since(version, &(from..until)) {
+        let to = entries.last().map_or(until, |entry| end_of(entry).max(until));
+        if self.has_changed_since(version, &(from..to)) {
             return true;
         }
         self.make_room(asked.start..until);

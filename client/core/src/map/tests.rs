@@ -65,11 +65,12 @@ fn page_of(model: &[Cell], from: u64, limit: usize) -> (Vec<MapEntry>, bool) {
 proptest! {
     #[test]
     fn a_map_paged_in_at_any_time_shows_what_the_owner_has(
-        steps in proptest::collection::vec((0..4_u8, 0..SPACE - 50, 1..50_u32), 1..40),
+        steps in proptest::collection::vec((0..6_u8, 0..SPACE - 50, 1..50_u32), 1..60),
         limit in 1..4_usize,
     ) {
         let mut model: Vec<Cell> = vec![None; SPACE as usize];
         let mut map = ExtentMap::default();
+        let mut late = Vec::new();
         for (seq, (kind, offset, len)) in steps.into_iter().enumerate() {
             match kind {
                 0 => {
@@ -83,6 +84,18 @@ proptest! {
                     model[offset as usize..].fill(None);
                 }
                 2 => map.forget(offset..offset + u64::from(len)),
+                3 => {
+                    // Asked for now, and taken in after other changes.
+                    let asked = offset..offset + u64::from(len);
+                    let (mut entries, mut end) = page_of(&model, asked.start, limit);
+                    let before = entries.len();
+                    entries.retain(|entry| entry.offset.get() < asked.end);
+                    end |= entries.len() < before;
+                    late.push((map.version(), asked, entries, end));
+                }
+                4 => for (version, asked, entries, end) in late.drain(..) {
+                    prop_assert!(map.page(version, asked, entries, end));
+                },
                 _ => {
                     let range = offset..offset + u64::from(len);
                     while let Err(missing) = map.segments(range.clone()) {
@@ -103,6 +116,36 @@ fn a_page_from_before_a_commit_is_not_believed() {
     map.place(entry(0, 10, 2));
     assert!(map.page(asked, 0..10, vec![entry(0, 10, 1)], true));
     assert_eq!(cells(&map, 0..1), [Some((2, 0))]);
+}
+
+#[test]
+fn a_page_is_believed_where_nothing_changed_and_nowhere_else() {
+    // One entry that reaches beyond what is asked for, on both sides.
+    for (changed, believed) in [(2, false), (12, false), (25, false), (40, true)] {
+        let mut map = ExtentMap::default();
+        let asked = map.version();
+        map.place(entry(changed, 2, 9));
+        assert!(map.page(asked, 10..20, vec![entry(0, 30, 1)], true));
+        assert_eq!(cells(&map, changed..changed + 1), [Some((9, 0))]);
+        assert_eq!(map.segments(10..12).is_ok(), believed);
+    }
+    let mut map = ExtentMap::default();
+    let asked = map.version();
+    (0..=CHANGES_MAX as u64).for_each(|at| map.place(entry(1000 + at, 1, 9)).gone.clear());
+    assert!(map.page(asked, 0..10, vec![entry(0, 10, 1)], true));
+    assert!(map.segments(0..10).is_err(), "too much has changed to know where");
+}
+
+#[test]
+fn what_a_placed_entry_leaves_behind_is_told() {
+    let mut map = ExtentMap::of_new_file();
+    assert_eq!(map.place(entry(0, 40, 1)), Replaced::default());
+    assert_eq!(map.place(entry(40, 10, 2)), Replaced::default());
+    let replaced = map.place(entry(10, 45, 3));
+    assert_eq!((replaced.gone.len(), replaced.stumps), (1, vec![9]), "a quarter is left of the first");
+    assert_eq!(replaced.gone[0].seq.get(), 2);
+    map.forget(0..10);
+    assert_eq!(map.place(entry(10, 5, 4)).stumps, [9], "unknown");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Core {
             return None;
         }
         if !self.has_room(0) {
-            self.memory.dirty.give_back(len.into());
+            self.memory.dirty.untake(len);
             return None;
         }
         Some(self.store(&open, offset, data).map(|()| len))
@@ -119,7 +119,7 @@ impl Core {
         self.find_room(len).await?;
         self.take_memory(len).await?;
         if let Err(error) = self.find_room(0).await {
-            self.memory.dirty.give_back(len.into());
+            self.memory.dirty.untake(len);
             return Err(error);
         }
         Ok(())
