@@ -32,8 +32,8 @@ impl GroupEpochs for View {
 #[derive(Default)]
 struct Known {
     map: Option<Arc<ClusterMap>>,
-    /// What shards occupy on all drives.
-    used: Option<ByteCount>,
+    /// Net room left for files.
+    free: Option<ByteCount>,
 }
 
 /// The cluster, and the way to its processes.
@@ -51,7 +51,9 @@ impl Cluster {
     /// The cluster as it is known now.
     pub(crate) fn view(&self) -> View {
         let known = self.known();
-        let space = known.map.as_ref().zip(known.used).map(|(map, used)| space(map, used));
+        let space =
+            |(map, free): (&Arc<ClusterMap>, ByteCount)| SpaceView { capacity: map.net_capacity(), free };
+        let space = known.map.as_ref().zip(known.free).map(space);
         View { map: known.map.clone(), space }
     }
 
@@ -73,7 +75,7 @@ impl Cluster {
     /// Tells management that this process lives, and hears how the cluster is.
     pub(crate) async fn report(&self, heartbeat: &Heartbeat) -> Result<(), CallError<HeartbeatRefusal>> {
         let heard = self.ask(heartbeat).await?;
-        self.known().used = Some(heard.used);
+        self.known().free = Some(heard.free);
         if self.version() != Some(heard.map) {
             self.refresh().await;
         }
@@ -105,12 +107,4 @@ impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cluster(managed by {})", self.management)
     }
-}
-
-/// Room for files, net of parity and spare: what drives have in use is N+M parts for N parts of files.
-fn space(map: &ClusterMap, used: ByteCount) -> SpaceView {
-    let capacity = map.net_capacity();
-    let (data, width) = (u128::from(map.protection.data()), u128::from(map.protection.width()));
-    let files = u64::try_from(u128::from(used.get()) * data / width).unwrap_or(u64::MAX);
-    SpaceView { capacity, free: capacity.saturating_sub(ByteCount::new(files)) }
 }

@@ -30,7 +30,9 @@ mod settings;
 mod shards;
 mod sources;
 
-pub use care::{Care, CareCounts, CareError, CareSettings, Deleter, ExtentRows, ReadFailure, ShardHomes, Unanswered};
+pub use care::{
+    Care, CareCounts, CareError, CareSettings, Deleter, ExtentRows, ReadFailure, ShardHomes, Unanswered,
+};
 pub use closing::{Closing, ClosingError, SessionEnds};
 pub use cluster::View;
 pub use committer::{Progress, Worker};

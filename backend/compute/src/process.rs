@@ -84,7 +84,8 @@ impl ComputeProcess {
         let identity = credentials.identity();
         let cluster = Arc::new(Cluster::new(pool, management));
         let log_drives = Drives::new(Arc::clone(&cluster), &log_pool);
-        let parts = Parts { cluster, id: identity.cluster, state, kms, settings, logs, log_drives, background };
+        let parts =
+            Parts { cluster, id: identity.cluster, state, kms, settings, logs, log_drives, background };
         let filesystems = Arc::new(Filesystems::new(parts));
         let started = Sources::of_the_host().now();
         Ok(Self { filesystems, node: identity.node, container, started })

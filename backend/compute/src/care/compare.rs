@@ -68,7 +68,12 @@ impl Care {
         let due: Vec<_> = returning.filter(|drive| !is_done(drive)).collect();
         self.state().reconciling = due.iter().map(|drive| home(drive)).collect();
         for drive in due {
-            let found = self.compare_drive(rows, homes, &map, drive).await?;
+            // What is being deleted is not missed.
+            let found = if rows.is_dropping() {
+                Comparison::default()
+            } else {
+                self.compare_drive(rows, homes, &map, drive).await?
+            };
             let reconciled =
                 Reconciled { home: home(drive), returned: drive.returned, missing: found.missing };
             tracing::info!(

@@ -43,7 +43,7 @@ impl Care {
             return Ok(());
         }
         let mut survey = self.look(rows, &map).await?;
-        if self.has_settled() && survey.left() > 0 {
+        if self.has_settled() && survey.left() > 0 && !rows.is_dropping() {
             let before = survey.left();
             self.respread(rows, homes, &map, &mut survey).await?;
             let moved = before.saturating_sub(survey.left());
@@ -105,7 +105,7 @@ impl Care {
             let mut next = Some(Cursor::START);
             while let Some(from) = next {
                 let newer = homes.map().is_none_or(|newest| newest.version != map.version);
-                if newer || !rows.may_act() {
+                if newer || rows.is_dropping() || !rows.may_act() {
                     return Ok(());
                 }
                 let page = known(rows, |tx| placed::extents(tx, from, PAGE)).await?;
@@ -180,7 +180,7 @@ impl Care {
         homes: &impl ShardHomes,
         map: &ClusterMap,
     ) -> Result<(), CareError> {
-        while self.has_settled() && rows.may_act() {
+        while self.has_settled() && rows.may_act() && !rows.is_dropping() {
             let due = self.state().strays.take_due(Instant::now(), STRAYS);
             if due.is_empty() {
                 break;

@@ -22,6 +22,9 @@ pub trait ExtentRows {
     /// Whether the ownership holds now, as far as can be told. Nothing is asked of a drive without it.
     fn may_act(&self) -> bool;
 
+    /// Whether the filesystem is being deleted as a whole. Nothing is moved any more then, and nothing missed.
+    fn is_dropping(&self) -> bool;
+
     /// Reads rows, and answers the batch with which what was read is durable.
     ///
     /// # Errors

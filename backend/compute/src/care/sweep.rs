@@ -16,8 +16,8 @@ use super::{Care, CareError, ExtentRows, ShardHomes, answering, earlier};
 
 /// Shards whose rows are read in one go.
 const CHUNK: usize = 256;
-/// Closed sessions that are looked at in one go.
-const SESSIONS: usize = 1024;
+/// Closed sessions that are looked at in one go: as many as are ever remembered.
+const SESSIONS: usize = 1 << 16;
 /// The pause between pages of a drive when all that it holds is looked at.
 const PACE: Duration = Duration::from_millis(20);
 
@@ -46,17 +46,31 @@ impl Care {
         Ok(())
     }
 
-    /// Sweeps every drive for what closed sessions have left, and forgets those that are closed for long.
-    async fn sweep_closed(&self, rows: &impl ExtentRows, homes: &impl ShardHomes) -> Result<(), CareError> {
+    /// Sweeps every drive for what closed sessions have left, and forgets those that are closed for long. Answers whether
+    /// no drive holds anything any more that a closed session left behind.
+    ///
+    /// # Errors
+    /// [`CareError`]; what was begun is begun anew when this is called again.
+    pub async fn sweep_closed(
+        &self,
+        rows: &impl ExtentRows,
+        homes: &impl ShardHomes,
+    ) -> Result<bool, CareError> {
         let before = self.before(rows);
         let closed = known(rows, |tx| session::closed(tx, SESSIONS)).await?;
-        let closed: Vec<_> = closed.into_iter().filter(|(_, at)| *at < before).collect();
-        let Some(map) = homes.map() else { return Ok(()) };
+        let Some(map) = homes.map() else { return Ok(false) };
         let mut forgotten = Vec::new();
+        let mut all = true;
         for (session, at) in closed {
+            if at >= before {
+                all = false;
+                continue;
+            }
             self.sweep_session(rows, homes, &map, session).await?;
             let is_old = at < earlier(rows.now(), self.settings.remember_closed);
-            if is_old && self.is_swept(&map, session) {
+            let is_swept = self.is_swept(&map, session);
+            all &= is_swept;
+            if is_old && is_swept {
                 forgotten.push(session);
             }
         }
@@ -65,7 +79,7 @@ impl Care {
             let mut state = self.state();
             forgotten.iter().for_each(|session| drop(state.swept.remove(session)));
         }
-        Ok(())
+        Ok(all)
     }
 
     async fn sweep_session(

@@ -27,7 +27,10 @@ struct World {
 
 fn world() -> World {
     let dir = tempfile::tempdir().expect("directory");
-    let index = Arc::new(Index::open(&dir.path().join("index"), LogKey { filesystem: FILESYSTEM, shard: SHARD }).expect("opens"));
+    let index = Arc::new(
+        Index::open(&dir.path().join("index"), LogKey { filesystem: FILESYSTEM, shard: SHARD })
+            .expect("opens"),
+    );
     let openers = Openers::new(&key(), FILESYSTEM, SHARD, [(EPOCH, SALT)]);
     let rows = Rows::new(Arc::clone(&index), openers, 1);
     let sealer = Sealer::new(OwnershipSealer::new(&key(), FILESYSTEM, SHARD, EPOCH, SALT), SALT);

@@ -207,8 +207,10 @@ impl Cluster {
         let kms: Arc<dyn KeyManagement> =
             Arc::new(LocalKms::create(&dir.path().join("kms.key")).expect("created"));
         let stage = Stage::default();
-        let drives: Vec<_> = (0..4).map(|number| drive(&issue(&authority, Role::Drive, 0x30 + number), &stage)).collect();
-        let management = management(&issue(&authority, Role::Management, 0x20), &stage, Keys::new(&*kms).await);
+        let drives: Vec<_> =
+            (0..4).map(|number| drive(&issue(&authority, Role::Drive, 0x30 + number), &stage)).collect();
+        let management =
+            management(&issue(&authority, Role::Management, 0x20), &stage, Keys::new(&*kms).await);
         let map = map(&drives, management.peer.address);
         stage.with(|seen| seen.map = Some(map));
         let pool = |role, node| {

@@ -18,6 +18,23 @@ use weft_wire::drive::ShardKey;
 use weft_wire::meta::{Caller, Commit, MakeNode, MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode};
 use weft_wire::{Call, Fault};
 
+/// Calls again for as long as nobody serves.
+async fn call_until_served<C: Call>(
+    pool: &Pool,
+    compute: &Running,
+    call: C,
+) -> Result<C::Reply, CallError<C::Refusal>> {
+    let calls = async {
+        loop {
+            match pool.call(&compute.peer, &call, Bulk::none(), LONG).await {
+                Err(CallError::Fault(Fault::NotServing)) => tokio::task::yield_now().await,
+                outcome => return outcome.map(|(reply, _)| reply),
+            }
+        }
+    };
+    tokio::time::timeout(LONG, calls).await.expect("somebody serves")
+}
+
 async fn call<C: Call>(pool: &Pool, compute: &Running, call: C) -> Result<C::Reply, CallError<C::Refusal>> {
     pool.call(&compute.peer, &call, Bulk::none(), LONG).await.map(|(reply, _)| reply)
 }
@@ -115,9 +132,13 @@ async fn a_session_goes_on_after_the_process_is_started_anew() {
     cluster.until_reported("it is counted", |report| report.sessions == 1 && report.operations >= 1).await;
     compute.stop().await;
 
+    assert_eq!(cluster.stage.with(|seen| seen.released.len()), 1, "the ownership was let go of");
+    std::fs::remove_dir_all(cluster.state()).expect("its folder is a cache");
+
     let compute = cluster.start();
     let renew = RenewSession { filesystem: FILESYSTEM, session: mount.session };
-    assert_eq!(call(&cluster.frontend, &compute, renew).await.expect("renewed").lease_ms, 10_000);
+    let renewed = call_until_served(&cluster.frontend, &compute, renew).await.expect("renewed");
+    assert_eq!(renewed.lease_ms, 10_000);
     assert_eq!(call(&cluster.frontend, &compute, made).await.expect("the first answer"), first);
     mount.ask(&compute, lookup("a")).await.expect("is there");
     assert_eq!(cluster.stage.with(|seen| seen.row.epoch), Epoch::new(2), "every start takes a new epoch");
@@ -163,7 +184,7 @@ async fn room_is_net_of_parity_and_spare() {
     let Ok(MetaReply::Space(space)) = mount.ask(&compute, MetaOp::GetSpace).await else { panic!("no space") };
     let capacity = (4_u64 << 30) * 3 * 2 * 9 / (4 * 3 * 10);
     assert_eq!(space.capacity, ByteCount::new(capacity));
-    assert_eq!(space.free, ByteCount::new(capacity - (200 << 20)));
+    assert_eq!(space.free, management::FREE);
     compute.stop().await;
 }
 
@@ -230,6 +251,12 @@ async fn a_filesystem_is_dropped_once_nobody_has_it_even_if_the_process_ends_mea
     let (_, shards) = mount.file(&compute, "a", 5_000).await;
     mount.file(&compute, "b", 100).await;
     let drop_it = DropFilesystem { filesystem: FILESYSTEM };
+    let unasked = refusal(call(&cluster.manager, &compute, drop_it).await);
+    assert!(
+        matches!(unasked, DropRefusal::MetadataUnavailable { .. }),
+        "management does not say so: {unasked:?}"
+    );
+    cluster.stage.with(|seen| seen.deleting = true);
     let DropRefusal::Mounted { holder } = refusal(call(&cluster.manager, &compute, drop_it).await) else {
         panic!("not mounted")
     };
@@ -244,10 +271,7 @@ async fn a_filesystem_is_dropped_once_nobody_has_it_even_if_the_process_ends_mea
     cluster.stage.until("a drive refuses", |seen| seen.refused > 0).await;
     compute.stop().await;
 
-    cluster.stage.with(|seen| {
-        seen.refusing.clear();
-        seen.deleting = true;
-    });
+    cluster.stage.with(|seen| seen.refusing.clear());
     let compute = cluster.start();
     assert_eq!(refusal(call(&cluster.frontend, &compute, open(false)).await), OpenRefusal::Deleting);
     until_dropped(&cluster, &compute).await;
@@ -256,15 +280,23 @@ async fn a_filesystem_is_dropped_once_nobody_has_it_even_if_the_process_ends_mea
         assert!(gone.is_superset(&shards));
     });
     assert_eq!(cluster.state().read_dir().expect("lists").count(), 0, "nothing of it is left");
+    cluster.stage.with(|seen| {
+        assert!(seen.row.segments.is_empty() && seen.row.checkpoint.is_none());
+        let gone = |log: &drive::HeldLog| {
+            log.trimmed == u64::MAX && log.records.is_empty() && log.objects.is_empty()
+        };
+        assert_eq!(seen.logs.values().filter(|log| gone(log)).count(), 4, "{:?}", seen.logs);
+    });
     assert_eq!(dropped(&cluster, &compute).await, DropProgress { done: true, extents_left: 0 });
     compute.stop().await;
 }
 
 #[tokio::test]
-async fn a_filesystem_that_was_never_used_is_dropped_at_once() {
+async fn a_filesystem_that_was_never_used_is_dropped() {
     let cluster = Cluster::new().await;
+    cluster.stage.with(|seen| seen.deleting = true);
     let compute = cluster.start();
-    assert_eq!(dropped(&cluster, &compute).await, DropProgress { done: true, extents_left: 0 });
+    until_dropped(&cluster, &compute).await;
     compute.stop().await;
 }
 
@@ -277,17 +309,18 @@ async fn nothing_that_is_secret_is_in_the_clear_on_the_host() {
     mount.file(&compute, MARKER, 100).await;
     mount.close(&compute).await;
     compute.stop().await;
-    let state = cluster.state().join(FILESYSTEM.to_string());
-    let mut files = vec![state.join("index")];
-    files.extend(state.join("log").read_dir().expect("lists").map(|entry| entry.expect("lists").path()));
-    let contains = |text: &[u8]| {
-        files.iter().any(|file| {
-            let bytes = std::fs::read(file).expect("reads");
-            bytes.windows(text.len()).any(|window| window == text)
-        })
-    };
+    let index = std::fs::read(cluster.state().join(FILESYSTEM.to_string()).join("index")).expect("reads");
+    let mut places = vec![index];
+    cluster.stage.with(|seen| {
+        for log in seen.logs.values() {
+            places.extend(log.records.values().map(|(_, record)| record.to_vec()));
+            places.extend(log.objects.values().map(|part| part.to_vec()));
+        }
+    });
+    let contains =
+        |text: &[u8]| places.iter().any(|bytes| bytes.windows(text.len()).any(|window| window == text));
     assert!(!contains(MARKER.as_bytes()));
-    assert!(contains(b"WEFTRECD"), "the files were looked at");
+    assert!(contains(b"host"), "sessions are in clear: the right places were looked at");
 }
 
 #[tokio::test]
@@ -296,7 +329,7 @@ async fn a_takeover_that_outlasts_its_caller_goes_on() {
     cluster.stage.with(|seen| seen.holding = true);
     let compute = cluster.start();
     let short = std::time::Duration::from_millis(300);
-    let given_up = cluster.frontend.call(&compute.peer, &open(false), Bulk::none(), short).await;
+    let given_up = cluster.frontend.call(&compute.peer, &open(true), Bulk::none(), short).await;
     assert!(given_up.is_err());
     cluster.stage.with(|seen| seen.holding = false);
     Mount::new(&cluster, &compute).await.close(&compute).await;
@@ -309,21 +342,60 @@ async fn before_management_was_heard_of_nothing_is_said_about_drives() {
     let cluster = Cluster::new().await;
     let map = cluster.stage.with(|seen| seen.map.take());
     let compute = cluster.start();
-    let mut mount = Mount::new(&cluster, &compute).await;
-    let waits = |outcome| matches!(outcome, Err(CallError::Fault(Fault::NotServing)));
-    assert!(waits(mount.ask(&compute, MetaOp::GetSpace).await));
-    let commit = Commit { inode: Inode::ROOT, extents: Vec::new(), size_min: 0, modified: None };
-    let commit = mount.next(MetaOp::Commit(commit));
-    assert!(waits(call(&cluster.frontend, &compute, commit.clone()).await));
+    let refused = refusal(call(&cluster.frontend, &compute, open(false)).await);
+    assert!(matches!(refused, OpenRefusal::MetadataUnavailable { .. }), "{refused:?}");
     cluster.stage.with(|seen| seen.map = map);
-    let known = loop {
-        match call(&cluster.frontend, &compute, commit.clone()).await {
-            Err(CallError::Fault(Fault::NotServing)) => tokio::task::yield_now().await,
-            outcome => break outcome,
-        }
-    };
+    let mut mount = Mount::new(&cluster, &compute).await;
+    let commit = Commit { inode: Inode::ROOT, extents: Vec::new(), size_min: 0, modified: None };
+    let known = mount.ask(&compute, MetaOp::Commit(commit)).await;
     assert_eq!(refusal(known), MetaError::IsDirectory);
+    cluster.until_reported("management is heard of", |_| true).await;
     let space = mount.ask(&compute, MetaOp::GetSpace).await;
     assert!(matches!(space, Ok(MetaReply::Space(space)) if space.free.get() > 0), "{space:?}");
+    compute.stop().await;
+}
+
+#[tokio::test]
+async fn an_ended_session_is_ended_at_management_and_closed_at_every_drive() {
+    let cluster = Cluster::new().await;
+    let compute = cluster.start();
+    let away = cluster.drive(2);
+    cluster.stage.with(|seen| seen.refusing.insert(away));
+    let mount = Mount::new(&cluster, &compute).await;
+    let session = mount.session;
+    mount.close(&compute).await;
+    cluster.stage.until("management has ended it", |seen| seen.ended.contains(&session)).await;
+    let closed = |seen: &cluster::Seen| seen.closed.values().filter(|at| at.contains(&session)).count();
+    cluster.stage.until("the drives that answer have closed it", |seen| closed(seen) == 3).await;
+    compute.stop().await;
+
+    // It is not forgotten with the process.
+    cluster.stage.with(|seen| {
+        seen.closed.clear();
+        seen.refusing.clear();
+    });
+    let compute = cluster.start();
+    cluster.stage.until("all drives have closed it", |seen| closed(seen) == 4).await;
+    compute.stop().await;
+}
+
+#[tokio::test]
+async fn metadata_goes_on_without_one_of_the_drives_of_its_log() {
+    let cluster = Cluster::new().await;
+    let compute = cluster.start();
+    let mut mount = Mount::new(&cluster, &compute).await;
+    mount.ask(&compute, create("before")).await.expect("made");
+    let lost = cluster.stage.with(|seen| {
+        let used = seen.row.segments.last().expect("a list").drives[0].drive;
+        seen.map.as_ref().and_then(|map| map.drive(used)).expect("of the map").node
+    });
+    cluster.stage.with(|seen| seen.silent.insert(lost));
+    mount.ask(&compute, create("without it")).await.expect("made");
+    compute.stop().await;
+    let compute = cluster.start();
+    for name in ["before", "without it"] {
+        let next = mount.next(lookup(name));
+        call_until_served(&cluster.frontend, &compute, next).await.expect("is there");
+    }
     compute.stop().await;
 }

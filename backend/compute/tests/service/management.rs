@@ -26,6 +26,9 @@ const COMPUTE: &[Role] = &[Role::Compute];
 /// How long an ownership lasts.
 const LEASE_MS: u32 = 20_000;
 
+/// Net room that is left.
+pub(crate) const FREE: ByteCount = ByteCount::new(700 << 20);
+
 fn signed(grant: &Grant) -> SignedGrant {
     let body: ByteVec = minicbor::to_vec(grant).expect("encodes").into();
     SignedGrant { body, signature: Vec::new().into() }
@@ -128,9 +131,9 @@ pub(crate) fn management(credentials: &Credentials, stage: &Stage, keys: Keys) -
         })
         .on(COMPUTE, move |_, heartbeat: Heartbeat, _| {
             beats.with(|seen| seen.heartbeats.push(heartbeat));
-            let (capacity, used) = (ByteCount::new(4 << 30), ByteCount::new(300 << 20));
+            let (capacity, used, free) = (ByteCount::new(4 << 30), ByteCount::new(300 << 20), FREE);
             let (map, store) = (MapVersion::new(1), StoreVersion::new(1));
-            async move { Ok((HeartbeatHeard { map, capacity, used, store }, Bytes::new())) }
+            async move { Ok((HeartbeatHeard { map, capacity, used, store, free }, Bytes::new())) }
         })
         .on(COMPUTE, move |_, _: ListFilesystems, _| {
             let filesystems = vec![info(lists.with(|seen| seen.deleting))];

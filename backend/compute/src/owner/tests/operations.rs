@@ -101,11 +101,7 @@ async fn a_repeated_mutation_gets_the_first_answer_and_is_done_once() {
     let refused = frontend.call(create("a"));
     assert_eq!(owner.meta(NODE, &refused, view).await, Ok(Err(MetaError::Exists)));
     frontend.ask(&owner, lookup("a")).await.expect("is there");
-    assert_eq!(
-        owner.meta(NODE, &refused, view).await,
-        Ok(Err(MetaError::Exists)),
-        "a refusal is kept too"
-    );
+    assert_eq!(owner.meta(NODE, &refused, view).await, Ok(Err(MetaError::Exists)), "a refusal is kept too");
     assert_eq!(owner.meta(NODE, &call, view).await, Ok(Err(MetaError::SlotOutOfStep)));
     let mut wrong = frontend.call(create("b"));
     wrong.slot = SlotId::new(settings().slots);
