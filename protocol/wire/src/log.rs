@@ -177,7 +177,8 @@ pub struct TrimLog {
     /// The ownership under which the caller acts.
     #[n(1)]
     pub epoch: Epoch,
-    /// Records up to this sequence go; `u64::MAX` with [`void_after`](Self::void_after) absent drops the log.
+    /// Records up to this sequence go; `u64::MAX` with [`void_after`](Self::void_after) absent drops the log: what it
+    /// had stays consumed, and what comes after may be put.
     #[n(2)]
     pub up_to: u64,
     /// Records after this sequence whose epoch is below the caller's go too: they are past a recorded end, and void.
@@ -268,7 +269,7 @@ pub struct DeleteObjects {
     /// The ownership under which the caller acts.
     #[n(0)]
     pub epoch: Epoch,
-    /// Which, all of one log; at most 4096.
+    /// Which, all of one log; 1 to 4096.
     #[n(1)]
     pub keys: Vec<ObjectKey>,
 }

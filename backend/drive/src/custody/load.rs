@@ -127,7 +127,7 @@ impl Loading {
         match document {
             Document::Closed { page } => {
                 let found = document::read::<ClosedPage>(body).ok_or_else(unreadable)?;
-                self.custody.sessions.load(page, found);
+                self.custody.sessions.load(page, found).ok_or_else(unreadable)?;
             }
             Document::Log(log) => {
                 let note = document::read::<LogNote>(body).ok_or_else(unreadable)?;

@@ -17,7 +17,7 @@ use crate::key::ItemKey;
 const ENTRIES_MAX: usize = 8192;
 
 /// The most keys of one deletion.
-const DELETE_KEYS: usize = 1024;
+const DELETE_KEYS: usize = 4096;
 
 /// The most objects of one deletion and on one page.
 pub(super) const OBJECTS_MAX: usize = 4096;

@@ -1,6 +1,6 @@
 //! Who may put shards: grants that were shown, sessions that are closed, puts under way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weft_types::{FilesystemId, NodeId, Role, SessionId};
 use weft_wire::drive::{PutRefusal, ShardHeader};
@@ -33,10 +33,12 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// A page as it was found on the device; pages come in their order.
-    pub(super) fn load(&mut self, page: u32, found: ClosedPage) {
+    /// A page as it was found on the device; pages come in their order. `None` when one before it is missing.
+    pub(super) fn load(&mut self, page: u32, found: ClosedPage) -> Option<()> {
+        let next = if self.closed.is_empty() { 0 } else { self.page.checked_add(1)? };
         self.closed.extend(found.sessions.iter().map(|session| (*session, true)));
         (self.page, self.last) = (page, found.sessions);
+        (page == next).then_some(())
     }
 
     pub(super) fn remembers(&self, grant: &SessionGrant) -> bool {
@@ -109,14 +111,19 @@ impl Sessions {
             return Err(CloseRefusal::TooMany);
         }
         let mut added = Vec::new();
-        for session in sessions {
-            if self.closed.get(session) != Some(&true) && !added.contains(session) {
-                self.closed.insert(*session, false);
-                added.push(*session);
+        let mut forgotten = false;
+        for session in sessions.iter().copied().collect::<BTreeSet<_>>() {
+            if self.closed.get(&session) != Some(&true) {
+                self.closed.insert(session, false);
+                added.push(session);
             }
+            let of_it = (session, NodeId::from_bytes([0; 16]))..=(session, NodeId::from_bytes([0xff; 16]));
+            let shown: Vec<_> = self.shown.range(of_it).map(|(key, _)| *key).collect();
+            forgotten |= shown.iter().filter(|key| self.shown.remove(key).is_some()).count() > 0;
         }
-        self.shown.retain(|(session, _), _| !self.closed.contains_key(session));
-        self.ages.retain(|(session, _)| !self.closed.contains_key(session));
+        if forgotten {
+            self.ages.retain(|key| self.shown.contains_key(key));
+        }
         if added.is_empty() {
             return Ok(Decision::none());
         }

@@ -57,6 +57,17 @@ fn a_drive_that_forgot_what_it_promised_does_not_serve() {
 }
 
 #[test]
+fn a_missing_page_of_closed_sessions_is_noticed() {
+    let mut drive = Drive::new();
+    let sessions = (0..2500).map(session).collect();
+    drive.run::<Closing>(OWNER, CloseSessions { sessions }, &[]).expect("closed");
+    for key in &documents(&drive, b'c')[2..4] {
+        drive.items.items.remove(key);
+    }
+    assert!(matches!(Custody::load(DRIVE, &drive.items), Err(LoadError::Damaged { .. })));
+}
+
+#[test]
 fn what_a_newer_version_keeps_is_not_overlooked() {
     let mut drive = used();
     drive.items.items.insert(ItemKey::new(b"z").expect("short"), Bytes::new());
