@@ -74,7 +74,7 @@ impl RecoverError {
             Self::Inspect(InspectError::Look(LookError::NoCopy)) => {
                 Some("name the devices of the drives that vote, as many as there are")
             }
-            Self::Inspect(InspectError::Kms(_)) | Self::Kms(_) => {
+            Self::Inspect(InspectError::Kms(_)) => {
                 Some("name the key file of this very cluster with --kms-key")
             }
             Self::Blueprint(_) | Self::File(_) => {

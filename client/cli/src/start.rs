@@ -171,7 +171,7 @@ pub(crate) fn wait_for_all(
     dir: &ClusterDir,
     mut starting: Vec<Starting>,
     now: impl Fn(String),
-    hopeless: impl Fn(&[Outcome]) -> bool,
+    mut hopeless: impl FnMut(&[Outcome]) -> bool,
 ) -> Vec<Outcome> {
     let end = Instant::now() + PATIENCE;
     let mut done = Vec::new();

@@ -95,9 +95,10 @@ fn show(path: &Path, recovered: &Recovered) -> Result<(), CommandError> {
 }
 
 fn line(drive: &RecoveredDrive) -> String {
+    let name = drive.container.as_str();
     match &drive.device {
-        Some(device) => format!("  {:<10}{}", drive.container, mounts::shown(device)),
-        None => format!("  {:<10}missing: it counts as down", drive.container),
+        Some(device) => format!("  {name:<10}{}", mounts::shown(device)),
+        None => format!("  {name:<10}missing: it counts as down"),
     }
 }
 

@@ -40,6 +40,8 @@ struct View {
     capacity_bytes: u64,
     free_bytes: u64,
     kms: String,
+    /// The cluster store: the map, the identities and who owns what.
+    store: StoreView,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +52,18 @@ struct DriveCount {
     returning: usize,
     /// Reached through the page cache, because their host refuses something.
     buffered: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct StoreView {
+    /// Its version, as `term.count`.
+    version: String,
+    /// Drives that vote on it.
+    voters: u32,
+    /// How many of them must agree.
+    necessary: u32,
+    /// How many hold the newest version.
+    current: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -124,12 +138,13 @@ fn view(status: Status, containers: &[Observed], mount: MountView) -> View {
     alerts.extend(status.alerts.iter().cloned());
     alerts.sort_by_key(|alert| alert.severity);
     let drives = drive_count(&status, &here);
+    let losses_survived = losses_survived(&status, &here);
     let computes = || status.nodes.iter().filter(|node| node.role == Role::Compute);
     View {
         cluster: status.map.cluster,
         healthy,
         protection: status.map.protection.to_string(),
-        losses_survived: status.losses_survived,
+        losses_survived,
         drives,
         computes: Count { total: computes().count(), up: computes().filter(|node| node.up).count() },
         care: care(&status),
@@ -142,6 +157,16 @@ fn view(status: Status, containers: &[Observed], mount: MountView) -> View {
         capacity_bytes: status.capacity.get(),
         free_bytes: status.free.get(),
         kms: status.kms,
+        store: StoreView {
+            version: format!(
+                "{}.{}",
+                status.store.version.get() >> 32,
+                status.store.version.get() & 0xffff_ffff
+            ),
+            voters: status.store.voters,
+            necessary: status.store.necessary,
+            current: status.store.holding,
+        },
     }
 }
 
@@ -177,6 +202,12 @@ fn drive_count(status: &Status, here: &Here<'_>) -> DriveCount {
         returning: returning.count(),
         buffered: buffered.count(),
     }
+}
+
+/// What management says, less the drives whose processes this host knows to be gone before management does.
+fn losses_survived(status: &Status, here: &Here<'_>) -> Option<u8> {
+    let gone = status.map.drives.iter().filter(|drive| drive.counts() && !here.runs(&drive.name)).count();
+    status.losses_survived?.checked_sub(u8::try_from(gone).unwrap_or(u8::MAX))
 }
 
 fn care(status: &Status) -> CareView {
@@ -232,6 +263,13 @@ fn show(view: &View) -> Result<(), CommandError> {
             format!(
                 "{} places found, {} reads reconstructed, {} unreadable",
                 view.damaged, view.reconstructions, view.unreadable
+            ),
+        ),
+        (
+            "store",
+            format!(
+                "{} of {} copies current, {} necessary",
+                view.store.current, view.store.voters, view.store.necessary
             ),
         ),
         ("keys", view.kms.clone()),

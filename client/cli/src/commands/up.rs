@@ -157,10 +157,10 @@ impl UpError {
 pub(crate) fn run(path: &Path, options: &UpArguments, json: bool) -> Result<(), CommandError> {
     // From here on a signal ends the wait and not this program.
     let foreground = if options.foreground { Some(Foreground::new()?) } else { None };
-    let report = bring_up(path, options)?;
+    let Up { report, too_few } = bring_up(path, options)?;
     report.show(path, json)?;
     match foreground {
-        None => Ok(()),
+        None => too_few.map_or(Ok(()), |error| Err(error.into())),
         Some(foreground) => {
             foreground.wait();
             down::run(path, &DownArguments::default(), json)
@@ -168,7 +168,14 @@ pub(crate) fn run(path: &Path, options: &UpArguments, json: bool) -> Result<(), 
     }
 }
 
-fn bring_up(path: &Path, options: &UpArguments) -> Result<Report, UpError> {
+/// A cluster that is up.
+struct Up {
+    report: Report,
+    /// More drives are missing than it can do without; what can be served is.
+    too_few: Option<UpError>,
+}
+
+fn bring_up(path: &Path, options: &UpArguments) -> Result<Up, UpError> {
     let progress = Progress::new("looking");
     let (cluster, formed) = match cluster::presence(path)? {
         Presence::Formed(cluster) => {
@@ -193,7 +200,9 @@ fn bring_up(path: &Path, options: &UpArguments) -> Result<Report, UpError> {
         backend::stop(&cluster, &started.names)?;
     }
     let mounted = served?;
-    Ok(Report::new(&cluster, formed, started, mounted))
+    let few = started.failed.len() > backend::spare(&cluster);
+    let too_few = few.then(|| backend::too_few(&cluster, &started.failed));
+    Ok(Up { report: Report::new(&cluster, formed, started, mounted), too_few })
 }
 
 /// From running containers to a mount; true when it was made now.

@@ -77,7 +77,7 @@ mod tests {
     use weft_layout::{ClusterMap, NodeEntry, Protection};
     use weft_resources::ContainerName;
     use weft_types::{ByteCount, ClusterId, MapVersion, NodeId};
-    use weft_wire::management::NodeStatus;
+    use weft_wire::management::{NodeStatus, StoreState};
 
     fn observed(state: State) -> Observed {
         Observed {
@@ -120,6 +120,7 @@ mod tests {
             kms: String::new(),
             capacity: ByteCount::new(0),
             free: ByteCount::new(0),
+            store: StoreState::default(),
         }
     }
 

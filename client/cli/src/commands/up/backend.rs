@@ -1,6 +1,8 @@
 //! Starting the containers of the backend that do not run.
 
 use core::net::SocketAddr;
+use core::time::Duration;
+use std::time::Instant;
 
 use weft_layout::Protection;
 use weft_resources::{Container, ContainerName, Process};
@@ -13,6 +15,9 @@ use crate::host::{launch, ports};
 use crate::progress::Progress;
 use crate::start::{self, Outcome, StartError};
 use crate::stop;
+
+/// How long management may take when more drives are missing than the cluster can do without.
+const FEW_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What was started.
 #[derive(Debug)]
@@ -50,11 +55,12 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
             }
         }
     }
-    // Management waits for drives, so it would be waited for in vain.
-    let hopeless =
-        |done: &[Outcome]| done.iter().filter(|(_, outcome)| outcome.is_err()).count() > spare(cluster);
+    let drives = missing.iter().filter(|name| is_drive(cluster, name)).count();
+    let mut hopeless = Hopeless { cluster, drives, since: None };
     let (mut names, mut failed) = (Vec::new(), Vec::new());
-    for (name, outcome) in start::wait_for_all(&cluster.dir, starting, |what| progress.now(what), hopeless) {
+    for (name, outcome) in
+        start::wait_for_all(&cluster.dir, starting, |what| progress.now(what), |done| hopeless.look(done))
+    {
         match outcome {
             Ok(()) => names.push(name),
             Err(error) => failed.push((name, error)),
@@ -63,21 +69,42 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
     names.sort_by_key(|name| position(cluster, name));
     failed.sort_by_key(|(name, _)| position(cluster, name));
     let fatal = failed.iter().position(|(name, _)| formed || !is_drive(cluster, name));
-    if fatal.is_some() || failed.len() > spare(cluster) {
+    let managed = missing.iter().all(|name| is_drive(cluster, name) || names.contains(name));
+    if fatal.is_some() || !managed {
         stop(cluster, &missing)?;
     }
     match fatal {
         Some(fatal) => Err(UpError::Start(failed.swap_remove(fatal).1)),
-        None if failed.len() > spare(cluster) => Err(too_few(cluster, failed)),
+        None if !managed => Err(too_few(cluster, &failed)),
         None => Ok(Started { names, failed }),
     }
 }
 
-fn too_few(cluster: &Cluster, mut failed: Vec<(ContainerName, StartError)>) -> UpError {
+/// Whether to wait no longer: so many drives are missing that management may wait for them in vain.
+struct Hopeless<'a> {
+    cluster: &'a Cluster,
+    /// How many drives were started.
+    drives: usize,
+    /// Since when all drives serve or have failed, too many of them.
+    since: Option<Instant>,
+}
+
+impl Hopeless<'_> {
+    fn look(&mut self, done: &[Outcome]) -> bool {
+        let drives = || done.iter().filter(|(name, _)| is_drive(self.cluster, name));
+        let failed = drives().filter(|(_, outcome)| outcome.is_err()).count();
+        if failed <= spare(self.cluster) || drives().count() < self.drives {
+            return false;
+        }
+        self.since.get_or_insert_with(Instant::now).elapsed() >= FEW_PATIENCE
+    }
+}
+
+/// What is missing, when that is more than the cluster can do without.
+pub(super) fn too_few(cluster: &Cluster, failed: &[(ContainerName, StartError)]) -> UpError {
     let drives = failed.iter().map(|(name, _)| name.to_string()).collect();
-    let (_, first) = failed.swap_remove(0);
-    let first = crate::error::with_next_step(&first, first.next_step());
-    UpError::TooFewDrives { drives, spare: spare(cluster), first }
+    let first = failed.first().map(|(_, error)| crate::error::with_next_step(error, error.next_step()));
+    UpError::TooFewDrives { drives, spare: spare(cluster), first: first.unwrap_or_default() }
 }
 
 /// Stops what this command started, when it cannot be used.

@@ -29,8 +29,8 @@ pub(super) struct Report {
     mounted: bool,
     /// Drives that do not serve.
     missing: Vec<Missing>,
-    /// How many more may be lost before data is unreachable.
-    losses_survived: usize,
+    /// How many more may be lost before data is unreachable; absent when some may be already.
+    losses_survived: Option<usize>,
 }
 
 /// A drive that does not serve.
@@ -44,7 +44,7 @@ struct Missing {
 impl Report {
     pub(super) fn new(cluster: &Cluster, formed: bool, started: Started, mounted: bool) -> Self {
         let Started { names: started, failed } = started;
-        let losses_survived = backend::spare(cluster).saturating_sub(failed.len());
+        let losses_survived = backend::spare(cluster).checked_sub(failed.len());
         let reason = |error: &StartError| error::with_next_step(error, error.next_step());
         let missing =
             failed.into_iter().map(|(container, error)| Missing { container, reason: reason(&error) });
@@ -101,11 +101,14 @@ impl Report {
         let mut lines: Vec<_> = self.missing.iter().map(said).collect();
         if !self.missing.is_empty() {
             let means = match self.losses_survived {
-                0 => "when one more drive is lost, data is unreachable".to_owned(),
-                1 => "1 more drive may be lost".to_owned(),
-                more => format!("{more} more drives may be lost"),
+                None => "what had too many of its parts on the missing drives cannot be read",
+                Some(0) => {
+                    "everything is served from the other drives; when one more is lost, data is unreachable"
+                }
+                Some(1) => "everything is served from the other drives; 1 more may be lost",
+                Some(_) => "everything is served from the other drives; more may be lost",
             };
-            lines.push(format!("everything is served from the other drives; {means}"));
+            lines.push(means.to_owned());
         }
         lines
     }
@@ -153,7 +156,7 @@ mod tests {
             started: Vec::new(),
             mounted: true,
             missing: Vec::new(),
-            losses_survived: 2,
+            losses_survived: Some(2),
         };
         assert!(report.warnings().is_empty());
         let missing = |name: u32, reason: &str| Missing {
@@ -161,7 +164,7 @@ mod tests {
             reason: reason.to_owned(),
         };
         report.missing = vec![missing(1, "no device; bring it back"), missing(4, "drive4: no device")];
-        report.losses_survived = 0;
+        report.losses_survived = Some(0);
         let lines = report.warnings();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[..2], ["drive1: no device; bring it back", "drive4: no device"]);
