@@ -4,11 +4,12 @@ use core::time::Duration;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use weft_types::ByteCount;
 use weft_wire::management::FrontendReport;
 use weft_wire::meta::{Caller, MetaOp, MetaReply, Space};
 
+use crate::session::OPERATION_MAX;
 use crate::{Core, FsError};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -152,7 +153,8 @@ impl Core {
     /// Asks for the room of the filesystem.
     pub(crate) async fn poll_space(&self) -> Result<Space, FsError> {
         let asked = Instant::now();
-        match self.session.meta(Caller::default(), MetaOp::GetSpace).await? {
+        let answer = timeout(OPERATION_MAX, self.session.meta(Caller::default(), MetaOp::GetSpace)).await;
+        match answer.map_err(|_| FsError::TimedOut)?? {
             MetaReply::Space(space) => {
                 self.room.learn(asked, space.free.get(), space.capacity.get());
                 Ok(space)
