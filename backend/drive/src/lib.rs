@@ -9,6 +9,7 @@ mod drive;
 mod keeper;
 mod key;
 mod ledger;
+pub mod local;
 pub mod offline;
 mod process;
 mod reader;

@@ -171,7 +171,7 @@ fn is_full(failed: &DeviceFailed) -> bool {
     matches!(failed, DeviceFailed::Now(error) if error.kind() == ErrorKind::StorageFull)
 }
 
-fn put_refusal(error: PutError) -> PutRefusal {
+pub(crate) fn put_refusal(error: PutError) -> PutRefusal {
     match error {
         PutError::Conflict { .. } => PutRefusal::Conflict,
         PutError::NoSpace => PutRefusal::NoSpace,
@@ -191,7 +191,7 @@ fn get_refusal(error: ReadError) -> GetRefusal {
     }
 }
 
-fn delete_refusal(error: DeleteError) -> DeleteRefusal {
+pub(crate) fn delete_refusal(error: DeleteError) -> DeleteRefusal {
     match error {
         DeleteError::NoSpace => DeleteRefusal::NoSpace,
         DeleteError::Device(failed) if is_full(&failed) => DeleteRefusal::NoSpace,
