@@ -68,7 +68,7 @@ pub(crate) struct Segment {
     pub(crate) stale: bool,
     /// It holds a record that cannot be moved: leave it until that is replaced or deleted.
     pub(crate) pinned: bool,
-    /// Bytes from the first record to the end of the last.
+    /// Bytes from the first record to the end of the last, or to that of the segment when it was left early.
     written: u64,
     /// Bytes of the live records and of the tombstones that count.
     live: u64,
@@ -275,6 +275,12 @@ impl Ledger {
     /// A segment is full, or abandoned.
     pub(crate) fn sealed(&mut self, segment: usize) {
         self.account(segment, |account| account.state = SegmentState::Sealed);
+    }
+
+    /// A segment was sealed long before it was full: what it never took counts as dead.
+    pub(crate) fn abandoned(&mut self, segment: usize) {
+        let records = self.map.records(segment);
+        self.account(segment, |account| account.written = records.end - records.start);
     }
 
     /// What counts in a segment cannot be moved.

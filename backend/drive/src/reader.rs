@@ -264,7 +264,7 @@ impl<D: Device> Reader<D> {
             let loaded = plan.load(&self.shared.salt, |range| self.shared.read_waiting(range));
             match load::judge(&self.shared, &plan, wanted, loaded) {
                 Ok(outcome) => return outcome,
-                Err(again) => plan = again,
+                Err(again) => plan = *again,
             }
         }
     }

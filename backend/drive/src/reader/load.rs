@@ -122,7 +122,7 @@ pub(super) fn judge<D: Device>(
     plan: &Plan,
     wanted: &Wanted,
     loaded: Result<Loaded, LoadError>,
-) -> Result<Result<Loaded, ReadError>, Plan> {
+) -> Result<Result<Loaded, ReadError>, Box<Plan>> {
     let units = match loaded {
         Ok(loaded) if loaded.corrupt.is_empty() => return Ok(Ok(loaded)),
         Ok(loaded) => loaded.corrupt,
@@ -135,7 +135,7 @@ pub(super) fn judge<D: Device>(
             shared.count_damaged_read();
             Ok(Err(ReadError::Corrupt { units }))
         }
-        Ok(now) => Err(now),
+        Ok(now) => Err(Box::new(now)),
     }
 }
 
@@ -160,7 +160,7 @@ fn run<D: Device>(shared: Arc<Shared<D>>, plan: Plan, wanted: Wanted, done: Done
             };
             match judge(&shared, &plan, &wanted, loaded) {
                 Ok(outcome) => done(outcome),
-                Err(again) => run(shared, again, wanted, done),
+                Err(again) => run(shared, *again, wanted, done),
             }
         }),
     })));

@@ -52,7 +52,7 @@ impl<D: Device> Store<D> {
         }
         let Some(least) = self.least_dead(idle) else { return Ok(false) };
         if self.victim.is_none() && !self.choose(least) {
-            return if idle { self.abandon_dead_tail() } else { Ok(false) };
+            return if idle { self.abandon_dead_tail(self.map.segment_bytes / 2) } else { Ok(false) };
         }
         let short = self.is_short();
         self.move_some(if short { URGENT_STEP_BYTES } else { STEP_BYTES })?;
@@ -70,7 +70,7 @@ impl<D: Device> Store<D> {
             return Ok(true);
         }
         if self.victim.is_none() && !self.choose(self.map.worth_cleaning()) {
-            return self.abandon_dead_tail();
+            return self.abandon_dead_tail(self.map.worth_cleaning());
         }
         self.move_some(u64::MAX)?;
         self.commit()?;
@@ -183,17 +183,20 @@ impl<D: Device> Store<D> {
         Ok(Moved::Done)
     }
 
-    /// Ends a segment in use in which little counts, so that it can be cleaned or given back; says whether it did.
-    fn abandon_dead_tail(&mut self) -> Result<bool, DeviceFailed> {
+    /// Ends a segment in use of which so much, or all, is dead, so that it can be cleaned or given back; says whether
+    /// it did.
+    fn abandon_dead_tail(&mut self, least: u64) -> Result<bool, DeviceFailed> {
         let dead = |kind: &SegmentKind| {
             self.tails.get(*kind).is_some_and(|tail| {
                 let account = &self.ledger.segments()[tail.segment];
                 let nothing_counts = account.is_empty() && account.written() > 0;
-                nothing_counts || account.dead() >= self.map.segment_bytes / 2
+                nothing_counts || account.dead() >= least
             })
         };
         let Some(kind) = SegmentKind::ALL.into_iter().find(dead) else { return Ok(false) };
+        let segment = self.tails.get(kind).map(|tail| tail.segment);
         self.seal(kind)?;
+        segment.into_iter().for_each(|segment| self.ledger.abandoned(segment));
         self.commit()?;
         Ok(true)
     }

@@ -241,5 +241,11 @@ fn replay(map: SegmentMap, found: Vec<FoundSegment>, tails: &Tails, index: &mut 
             next.push(Reverse((record.seq, run)));
         }
     }
+    for segment in 0..map.count {
+        let account = &ledger.segments()[segment];
+        if account.state == SegmentState::Sealed && account.written() <= map.segment_bytes / 2 {
+            ledger.abandoned(segment);
+        }
+    }
     ledger
 }
