@@ -18,10 +18,12 @@ use weft_wire::log::{DeleteObjects, ListObjects, LogKey, LogRefusal, ReadLogRefu
 use weft_wire::meta::MetaError;
 use weft_wire::ownership::{DriveGrant, DriveHome, GetShardRow, Held, ShardRow, SwapRefusal, SwapShard};
 
+use crate::care::CareError;
 use crate::closing::{Closing, ClosingError};
 use crate::cluster::Cluster;
 use crate::drives::{Drives, home};
 use crate::owner::{Lease, Owner};
+use crate::reclaimer::sweep_dropped;
 use crate::shards::ShardDeleter;
 
 /// Extents whose shards are deleted in one go.
@@ -51,6 +53,8 @@ enum DropError {
     OwnerEnded,
     #[error("ended sessions cannot be closed")]
     Closing(#[from] ClosingError),
+    #[error(transparent)]
+    Care(#[from] CareError),
     #[error("the shard's row cannot be changed")]
     Row(#[source] CallError<SwapRefusal>),
     #[error("the folder of the index cannot be removed")]
@@ -151,6 +155,7 @@ impl Dropping {
         if let Some(owner) = &self.owner {
             delete_extents(owner, deleter).await?;
             close_sessions(owner, drives).await?;
+            sweep_dropped(owner, deleter).await?;
             *self.stage() = Stage::Removing;
             owner.close().await;
         }

@@ -329,15 +329,19 @@ impl Filesystems {
         Ok(Taken::Owner(Arc::new(opened)))
     }
 
-    fn begin(&self, owner: Arc<Owner>, info: &FilesystemInfo) -> Arc<Owner> {
+    fn look_after(&self, owner: &Arc<Owner>) {
         let (deleter, settings) = (Arc::clone(&self.deleter), self.settings);
-        let (weak, drives) = (Arc::downgrade(&owner), self.drives.clone());
+        let (weak, drives) = (Arc::downgrade(owner), self.drives.clone());
         self.background.spawn(move || async move {
             tokio::join!(
                 look_after(weak.clone(), deleter, settings),
                 close_ended(weak, drives, settings.tick)
             );
         });
+    }
+
+    fn begin(&self, owner: Arc<Owner>, info: &FilesystemInfo) -> Arc<Owner> {
+        self.look_after(&owner);
         let mut owned = self.owned();
         owned.names.insert(info.name.clone(), info.id);
         owned.owners.insert(info.id, Arc::clone(&owner));
@@ -388,7 +392,9 @@ impl Filesystems {
             owner.close().await;
             self.leases.release(owner.lease());
         }
-        let taken = match self.serving(info.id) {
+        let serving = self.serving(info.id);
+        let is_looked_after = serving.is_some();
+        let taken = match serving {
             Some(owner) => Taken::Owner(owner),
             None => match self.take_over(info, true).await {
                 Ok(taken) => taken,
@@ -398,7 +404,9 @@ impl Filesystems {
         };
         if let Taken::Owner(owner) = &taken {
             match owner.try_begin_dropping() {
-                Ok(None) => {}
+                Ok(None) if is_looked_after => {}
+                // Other drives and groups wait for what it has to tell.
+                Ok(None) => self.look_after(owner),
                 Ok(Some(holder)) => {
                     // Its sessions go on.
                     if self.serving(info.id).is_none() {

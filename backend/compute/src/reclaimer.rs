@@ -18,7 +18,8 @@ use crate::shards::ShardDeleter;
 /// How long to wait after something that should not happen.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Looks after an owner until it is gone, fails, or is dropped.
+/// Looks after an owner until it is gone or fails. While its filesystem is being dropped, management is told where what is
+/// left lies: other drives and groups wait for that.
 pub(crate) async fn look_after(owner: Weak<Owner>, deleter: Arc<ShardDeleter>, settings: ComputeSettings) {
     let care = Care::new(CareSettings { deletion_delay: settings.deletion_delay, ..CareSettings::default() });
     let (care, deleter) = (&care, &deleter);
@@ -27,20 +28,37 @@ pub(crate) async fn look_after(owner: Weak<Owner>, deleter: Arc<ShardDeleter>, s
         expire(owner.clone(), settings),
         finish_work(owner.clone()),
         again(&owner, settings, "garbage is left", async |owner| {
-            owner.set_garbage(care.reclaim(owner, deleter).await?);
+            if !owner.is_dropping() {
+                owner.set_garbage(care.reclaim(owner, deleter).await?);
+            }
             Ok(())
         }),
         again(&owner, settings, "shards are not where they belong", async |owner| {
             care.place(owner, homes).await
         }),
         again(&owner, settings, "a drive is not compared", async |owner| care.compare(owner, homes).await),
-        again(&owner, settings, "orphans are left", async |owner| care.sweep(owner, homes).await),
+        again(&owner, settings, "orphans are left", async |owner| {
+            if owner.is_dropping() { Ok(()) } else { care.sweep(owner, homes).await }
+        }),
         again(&owner, settings, "management is not told", async |owner| {
             care.report(owner, homes).await;
             owner.set_care(care.counts());
             Ok(())
         }),
     );
+}
+
+/// Deletes what sessions have left behind that ended before their filesystem was dropped, all of it: its extents are gone.
+///
+/// # Errors
+/// [`CareError`] but that a drive does not answer, for which it waits.
+pub(crate) async fn sweep_dropped(owner: &Owner, deleter: &ShardDeleter) -> Result<(), CareError> {
+    // Nobody reads any more.
+    let care = Care::new(CareSettings { deletion_delay: Duration::ZERO, ..CareSettings::default() });
+    while !care.sweep_closed(owner, deleter.homes()).await? {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 fn alive(owner: &Weak<Owner>) -> Option<Arc<Owner>> {
@@ -56,7 +74,7 @@ async fn again(
 ) {
     loop {
         tokio::time::sleep(settings.tick).await;
-        let Some(held) = alive(owner) else { return };
+        let Some(held) = owner.upgrade().filter(|owner| owner.is_serving()) else { return };
         match act(&held).await {
             Ok(()) => {}
             Err(CareError::Ended(_)) => return,
@@ -114,7 +132,11 @@ impl ExtentRows for Owner {
     }
 
     fn may_act(&self) -> bool {
-        self.is_serving() && !self.is_dropping() && self.lease().check(Instant::now()).is_ok()
+        self.is_serving() && self.lease().check(Instant::now()).is_ok()
+    }
+
+    fn is_dropping(&self) -> bool {
+        Self::is_dropping(self)
     }
 
     fn look<T>(

@@ -1,5 +1,7 @@
 //! Extents that move with their group.
 
+use std::time::Duration;
+
 use weft_layout::DriveState;
 use weft_types::{Epoch, ExtentId};
 
@@ -142,4 +144,25 @@ async fn floors_never_go_back_and_are_told_after_the_map_is_acted_on() {
     let floors: Vec<_> = floors.collect();
     assert!(floors.is_sorted(), "{floors:?}");
     assert!(reports.is_sorted_by_key(|report| report.map));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extent_that_dies_while_it_is_moved_leaves_nothing_behind() {
+    let (world, ids) = written(8, 3);
+    let keeper = Keeper::new(&world);
+    keeper.run(21).await;
+    world.put_takes.set(Duration::from_secs(30));
+    world.regroup(&[7, 2, 3, 4, 5, 8]);
+    let deaths = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ids.iter().for_each(|id| world.kill(*id));
+        for _ in 0..25 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            keeper.care.reclaim(keeper.world, &keeper.deleter).await.expect("reclaims");
+        }
+    };
+    let (placed, ()) = tokio::join!(keeper.care.place(keeper.world, &keeper.world), deaths);
+    placed.expect("places");
+    keeper.run(60).await;
+    assert_eq!((world.extents(), world.shard_count()), (Vec::new(), 0));
 }

@@ -61,3 +61,20 @@ async fn what_a_session_commits_late_is_not_taken_for_an_orphan() {
     assert!(world.deleted.borrow().is_empty());
     assert!(ids.iter().all(|id| world.row(*id).is_some()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_a_filesystem_is_dropped_it_is_told_where_things_lie_and_nothing_moves() {
+    let world = World::new(8);
+    world.open_session(1);
+    (0..6).for_each(|_| _ = world.write(1));
+    world.dropping.set(true);
+    world.regroup(&[7, 2, 3, 4, 5, 8]);
+    world.set_state(1, DriveState::Returning);
+    world.drives.borrow_mut().values_mut().for_each(|drive| drive.shards.clear());
+    let keeper = Keeper::new(&world);
+    keeper.run(40).await;
+    let reports = world.reports.borrow();
+    let last = reports.last().expect("was told");
+    assert_eq!(last.reconciled.iter().map(|told| told.missing).collect::<Vec<_>>(), [0], "nothing is missed");
+    assert_eq!(last.floors.len(), 1);
+}

@@ -71,6 +71,9 @@ pub(super) struct World {
     /// Calls and commits that still happen before the owner's process ends; `None`: it lives on.
     pub(super) calls_left: Cell<Option<u32>>,
     pub(super) deposed: Cell<bool>,
+    pub(super) dropping: Cell<bool>,
+    /// How long a drive takes to store a shard.
+    pub(super) put_takes: Cell<Duration>,
     pub(super) map: RefCell<Arc<ClusterMap>>,
     pub(super) drives: RefCell<BTreeMap<DriveId, Drive>>,
     pub(super) reports: RefCell<Vec<ReportCare>>,
@@ -139,6 +142,8 @@ impl World {
             acted_on: Cell::new(0),
             calls_left: Cell::new(None),
             deposed: Cell::new(false),
+            dropping: Cell::new(false),
+            put_takes: Cell::new(Duration::ZERO),
             map: RefCell::new(Arc::new(first_map(drives))),
             drives: RefCell::new((1..=drives).map(|n| (drive_id(n), Drive::default())).collect()),
             reports: RefCell::default(),
@@ -404,6 +409,9 @@ impl ExtentRows for World {
     fn may_act(&self) -> bool {
         !self.deposed.get() && self.calls_left.get() != Some(0)
     }
+    fn is_dropping(&self) -> bool {
+        self.dropping.get()
+    }
     fn look<T>(
         &self,
         read: impl FnOnce(&dyn Transaction) -> Result<T, MetaError>,
@@ -471,6 +479,7 @@ impl ShardHomes for &World {
         Ok(bytes)
     }
     async fn put(&self, at: DriveHome, header: ShardHeader, bytes: Bytes) -> Result<(), Unanswered> {
+        tokio::time::sleep(self.put_takes.get()).await;
         let index = header.key.index.get();
         assert_eq!(header.digests[index].0, *blake3::hash(&bytes).as_bytes(), "the bytes that were read");
         self.ask(at, |drive| _ = drive.shards.entry(header.key).or_insert((header, bytes))).await
@@ -500,8 +509,8 @@ impl ShardHomes for &World {
 /// An owner's care of a world.
 pub(super) struct Keeper<'a> {
     pub(super) care: Care,
-    world: &'a World,
-    deleter: Deleter<&'a World>,
+    pub(super) world: &'a World,
+    pub(super) deleter: Deleter<&'a World>,
 }
 
 impl<'a> Keeper<'a> {
