@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use weft_keys::{ClusterKey, Nonce};
 use weft_types::{ClusterId, DriveId, Epoch};
 use weft_wire::ownership::DriveHome;
@@ -25,6 +25,8 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 const NEWER_MAX: Duration = Duration::from_secs(10);
 /// For so long a copy that was found may take to be put again.
 const REPUT_MAX: Duration = Duration::from_secs(10);
+/// For so long more answers are waited for when there are enough: a drive that saw something newer is to be heard.
+const LATE_MAX: Duration = Duration::from_millis(250);
 /// So often others may be first before this process gives way.
 const FENCED_MAX: u32 = 16;
 
@@ -109,7 +111,7 @@ fn ask<D: StoreDrives>(drives: &D, places: &[DriveId], term: Option<Epoch>) -> P
     calls
 }
 
-/// Asks all; `enough` says when no further answer is waited for.
+/// Asks all; `enough` says when further answers are not waited for much longer.
 pub(super) async fn gather<D: StoreDrives, C: StoreContents>(
     settings: &StoreSettings<D>,
     term: Option<Epoch>,
@@ -117,8 +119,19 @@ pub(super) async fn gather<D: StoreDrives, C: StoreContents>(
 ) -> Answers<C> {
     let mut answers = Answers::new(settings.cluster);
     let mut calls = ask(&*settings.drives, &settings.places, term);
-    while !calls.is_empty() && !enough(&answers) {
-        match calls.next().await {
+    let mut until: Option<Instant> = None;
+    while !calls.is_empty() {
+        if until.is_none() && enough(&answers) {
+            until = Some(Instant::now() + LATE_MAX);
+        }
+        let next = match until {
+            None => calls.next().await,
+            Some(until) => match timeout_at(until, calls.next()).await {
+                Ok(next) => next,
+                Err(_) => break,
+            },
+        };
+        match next {
             (drive, Ok((held, copy))) => {
                 if let Err(error) = answers.add(drive, held, &copy, &settings.key) {
                     let error = &error as &dyn core::error::Error;
