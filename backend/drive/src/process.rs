@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use weft_pki::AuthorityVerifier;
 use weft_transport::{Router, Server};
@@ -128,7 +130,7 @@ impl DriveProcess {
 
     /// To be told what heartbeats are answered.
     pub fn store_ear(&self) -> StoreEar {
-        StoreEar(self.keeper.clone())
+        StoreEar { keeper: self.keeper.clone(), writing: Arc::default() }
     }
 
     /// What a [`Server`] of this drive answers. `authority` is the cluster's, which signs the grants.
@@ -152,13 +154,27 @@ impl DriveProcess {
 
 /// Takes in which version of the cluster store there is, by the answers to a drive's heartbeats. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct StoreEar(Keeper);
+pub struct StoreEar {
+    keeper: Keeper,
+    writing: Arc<AtomicBool>,
+}
 
 impl StoreEar {
-    /// Remembers a version, so that the drive does not believe an older store. Durable on return, unless the drive fails
-    /// or is overloaded: tell it with every answer.
-    pub async fn hear(&self, version: StoreVersion) {
-        self.0.hear(version).await;
+    /// Remembers a version, so that the drive takes no older store: durable soon, unless the drive fails or is
+    /// overloaded. So tell it with every answer. Returns at once: a device that is slow must not silence the drive.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub fn hear(&self, version: StoreVersion) {
+        if self.writing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let ear = self.clone();
+        tokio::spawn(async move {
+            ear.keeper.hear(version).await;
+            ear.writing.store(false, Ordering::Release);
+        });
     }
 }
 
@@ -257,7 +273,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("tempdir");
         let config = config(folder.path(), MIN_DEVICE_BYTES);
         let process = DriveProcess::open(&config).expect("made");
-        process.store_ear().hear(StoreVersion::new(7)).await;
+        process.keeper.hear(StoreVersion::new(7)).await;
         process.close();
         let process = DriveProcess::open(&config).expect("found");
         let held = process.keeper.custody().store_held([None, None]).0;

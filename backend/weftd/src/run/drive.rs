@@ -33,8 +33,8 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
         move || NodeReport::Drive(drive.report()),
         // A drive that remembers the newest version tells an old store that was brought back from the real one.
         move |heard| {
-            let ear = ear.clone();
-            async move { ear.hear(heard.store).await }
+            ear.hear(heard.store);
+            core::future::ready(())
         },
     );
     let beating = tokio::spawn(beat);
