@@ -89,3 +89,67 @@ fn takes(map: &ClusterMap, drive: DriveId) -> bool {
 fn lost_nothing(map: &ClusterMap, drive: DriveId) -> bool {
     map.drive(drive).is_some_and(|drive| drive.missing == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_types::{ExtentSeq, SessionId};
+
+    use super::*;
+    use crate::care::tests::{drive_id, first_map, regroup, row};
+
+    const ID: ExtentId = ExtentId { session: SessionId::from_bytes([1; 16]), seq: ExtentSeq::new(0) };
+
+    fn set(map: &mut ClusterMap, n: u8, change: impl FnOnce(&mut weft_layout::DriveEntry)) {
+        change(map.drives.iter_mut().find(|drive| drive.id == drive_id(n)).expect("is there"));
+    }
+
+    #[test]
+    fn only_shards_with_another_home_move() {
+        let mut map = first_map(8);
+        assert_eq!(plan(&map, ID, &row(1)), Plan::Settled);
+        regroup(&mut map, &[1, 2, 7, 4, 5, 6]);
+        let one = |from: &[u8]| {
+            let from = from.iter().map(|n| drive_id(*n)).collect();
+            let moves = vec![ShardMove { index: ShardIndex::new(2), to: map.groups[0].members[2], from }];
+            Plan::Copy(map.groups[0].epoch, moves)
+        };
+        assert_eq!(plan(&map, ID, &row(1)), one(&[3]));
+        assert_eq!(plan(&map, ID, &row(2)), Plan::Settled);
+        regroup(&mut map, &[1, 2, 8, 4, 5, 6]);
+        let moves = |epoch| match plan(&map, ID, &row(epoch)) {
+            Plan::Copy(_, moves) => moves[0].from.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(moves(1), [drive_id(3), drive_id(7)], "where its row says first");
+        assert_eq!(moves(2), [drive_id(7)]);
+        assert_eq!(plan(&map, ID, &row(9)), Plan::Settled, "it was written by a newer map");
+    }
+
+    #[test]
+    fn what_has_no_copy_that_answers_or_no_home_that_takes_it_is_stuck() {
+        let mut map = first_map(8);
+        regroup(&mut map, &[1, 2, 7, 4, 5, 6]);
+        let change = |n, state| {
+            let mut map = map.clone();
+            set(&mut map, n, |drive| drive.state = state);
+            plan(&map, ID, &row(1))
+        };
+        assert_eq!(change(3, DriveState::Down), Plan::Stuck);
+        assert_eq!(change(7, DriveState::Returning), Plan::Stuck);
+        assert!(matches!(change(3, DriveState::Draining), Plan::Copy(..)));
+        assert!(matches!(change(5, DriveState::Down), Plan::Copy(..)), "it has its shard already");
+        map.groups[0].history.clear();
+        assert_eq!(plan(&map, ID, &row(1)), Plan::Stuck, "nobody knows where it is");
+    }
+
+    #[test]
+    fn a_home_that_lost_shards_is_asked_before_it_counts() {
+        let mut map = first_map(8);
+        regroup(&mut map, &[1, 2, 7, 4, 5, 6]);
+        regroup(&mut map, &[1, 2, 3, 4, 5, 6]);
+        assert_eq!(plan(&map, ID, &row(1)), Plan::Rehome(map.groups[0].epoch));
+        set(&mut map, 3, |drive| drive.missing = 1);
+        let Plan::Copy(_, moves) = plan(&map, ID, &row(1)) else { panic!("it may have lost this one") };
+        assert_eq!((moves[0].to, moves[0].from.as_slice()), (drive_id(3), &[drive_id(7)][..]));
+    }
+}

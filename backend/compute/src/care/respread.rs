@@ -1,31 +1,24 @@
 //! Moving shards to where the map wants them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_layout::ClusterMap;
+use weft_meta::ExtentRow;
 use weft_meta::placed::{self, Cursor, Rehomed};
-use weft_meta::{ExtentRow, session};
 use weft_types::{DriveId, Epoch, ExtentId, GroupId};
 use weft_wire::drive::ShardKey;
 use weft_wire::ownership::DriveHome;
 
-use super::homes::{everywhere, home};
+use super::homes::home;
 use super::plan::{Plan, ShardMove, plan};
 use super::seam::{changed, known};
-use super::strays::Stray;
 use super::survey::Survey;
 use super::together::together;
-use super::verdict::{Verdict, verdict};
 use super::{Care, CareError, ExtentRows, ReadFailure, ShardHomes, Unanswered};
 
 /// Extent rows read in one go.
 const PAGE: usize = 512;
-/// Strays that are deleted in one go.
-const STRAYS: usize = 256;
-/// When a stray is tried again that a drive did not delete.
-const STRAY_AGAIN: Duration = Duration::from_secs(10);
 
 impl Care {
     /// Acts on the newest map: fixes it as the oldest that anything is executed under, finds out where extents lie, moves
@@ -161,81 +154,6 @@ impl Care {
         let rehomed = Rehomed { extent: id, from: row.group_epoch, to };
         Ok(Some(Moved { rehomed: (row.group, rehomed), _taken: taken }))
     }
-
-    /// Remembers what is left of an extent where it does not belong any more.
-    fn leave_strays(&self, map: &ClusterMap, id: ExtentId, row: &ExtentRow) {
-        let Some(group) = map.group(row.group) else { return };
-        let due = Instant::now() + self.settings.deletion_delay;
-        for (drive, key) in everywhere(map, id, row).into_iter().flatten() {
-            let holder = group.holder(row.geometry.protection(), key.index, id.seq);
-            let Some(drive) = map.drive(drive).filter(|drive| Some(drive.id) != holder) else { continue };
-            self.state().strays.push(Stray { due, home: home(drive), key });
-        }
-    }
-
-    /// Deletes strays that are due and still are strays by this map.
-    async fn delete_strays(
-        &self,
-        rows: &impl ExtentRows,
-        homes: &impl ShardHomes,
-        map: &ClusterMap,
-    ) -> Result<(), CareError> {
-        while self.has_settled() && rows.may_act() && !rows.is_dropping() {
-            let due = self.state().strays.take_due(Instant::now(), STRAYS);
-            if due.is_empty() {
-                break;
-            }
-            for (home, keys) in by_home(due) {
-                let answered = self.delete_if_stray(rows, homes, map, home, &keys).await?;
-                if answered.is_err() {
-                    let due = Instant::now() + STRAY_AGAIN;
-                    keys.into_iter().for_each(|key| self.state().strays.push(Stray { due, home, key }));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes those of a drive's shards that are strays or orphans by this map and the rows as they are now.
-    async fn delete_if_stray(
-        &self,
-        rows: &impl ExtentRows,
-        homes: &impl ShardHomes,
-        map: &ClusterMap,
-        home: DriveHome,
-        keys: &[ShardKey],
-    ) -> Result<Result<(), Unanswered>, CareError> {
-        let extents: std::collections::BTreeSet<_> = keys.iter().map(|key| key.extent).collect();
-        let taken: Vec<_> = extents.iter().filter_map(|id| self.busy.take(*id)).collect();
-        if taken.len() < extents.len() {
-            return Ok(Err(Unanswered));
-        }
-        let before = self.before(rows);
-        let proven = known(rows, |tx| {
-            let mut proven = Vec::new();
-            for key in keys {
-                let row = placed::find(tx, key.extent)?;
-                let session = session::state(tx, key.extent.session)?;
-                let found = verdict(map, home.drive, *key, row.as_ref(), session, before);
-                // What was a stray and has lost its row was deleted elsewhere: it never gets a row again.
-                if found != Verdict::Keep || row.is_none() {
-                    proven.push(*key);
-                }
-            }
-            Ok(proven)
-        });
-        let proven = proven.await?;
-        let newest = homes.map().is_some_and(|newest| newest.version == map.version);
-        if !newest || !rows.may_act() {
-            return Ok(Err(Unanswered));
-        }
-        let count = proven.len();
-        let answer = if proven.is_empty() { Ok(()) } else { homes.delete(home, proven).await };
-        if answer.is_ok() {
-            self.count_deleted(count);
-        }
-        Ok(answer)
-    }
 }
 
 /// An extent whose shards are all where they belong; nobody else does anything to it until this is dropped.
@@ -306,10 +224,4 @@ async fn copy_shard(
     }
     header.group_epoch = epoch;
     homes.put(to, header, bytes).await.map_err(|Unanswered| ReadFailure::Unanswered)
-}
-
-fn by_home(strays: Vec<Stray>) -> std::collections::BTreeMap<DriveHome, Vec<ShardKey>> {
-    let mut by_home: std::collections::BTreeMap<_, Vec<_>> = std::collections::BTreeMap::new();
-    strays.into_iter().for_each(|stray| by_home.entry(stray.home).or_default().push(stray.key));
-    by_home
 }

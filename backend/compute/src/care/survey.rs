@@ -60,3 +60,39 @@ impl Survey {
         levels
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::care::tests::{GROUP, first_map, regroup, row};
+
+    #[test]
+    fn those_that_survive_the_fewest_losses_come_first() {
+        let mut map = first_map(8);
+        regroup(&mut map, &[1, 2, 3, 4, 1, 2]);
+        regroup(&mut map, &[1, 2, 3, 4, 5, 7]);
+        let mut survey = Survey::default();
+        (1..=3).for_each(|epoch| survey.see(&map, &row(epoch)));
+        assert_eq!(survey.left(), 2, "the present membership is not behind");
+        let levels: Vec<_> = survey.by_risk(&map).into_iter().collect();
+        let list = |epoch| vec![(GROUP, Epoch::new(epoch))];
+        assert_eq!(levels, [(Some(1), list(2)), (Some(2), list(1))]);
+    }
+
+    #[test]
+    fn the_floor_is_the_oldest_membership_that_is_left() {
+        let mut map = first_map(8);
+        assert_eq!(Survey::default().floors(&map), [], "a group without a history has none");
+        regroup(&mut map, &[1, 2, 3, 4, 5, 7]);
+        regroup(&mut map, &[1, 2, 3, 4, 8, 7]);
+        let mut survey = Survey::default();
+        let floor = |survey: &Survey| survey.floors(&map)[0].epoch.get();
+        [2, 1, 3, 2].into_iter().for_each(|epoch| survey.see(&map, &row(epoch)));
+        assert_eq!(floor(&survey), 1);
+        survey.moved(GROUP, Epoch::new(1));
+        survey.moved(GROUP, Epoch::new(2));
+        assert_eq!(floor(&survey), 2);
+        survey.moved(GROUP, Epoch::new(2));
+        assert_eq!(floor(&survey), 3);
+    }
+}

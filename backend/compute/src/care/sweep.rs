@@ -184,3 +184,24 @@ fn last_before(session: SessionId) -> Option<ShardKey> {
     let extent = ExtentId { session, seq: ExtentSeq::new(u64::MAX) };
     Some(ShardKey { extent, index: ShardIndex::new(u8::MAX) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_listed_from_behind_the_one_before() {
+        let session = |bytes| SessionId::from_bytes(bytes);
+        assert_eq!(last_before(session([0; 16])), None);
+        let mut number = [0; 16];
+        number[14] = 1;
+        let before = last_before(session(number)).expect("there are some before");
+        let first = ShardKey {
+            extent: ExtentId { session: session(number), seq: ExtentSeq::new(0) },
+            index: ShardIndex::new(0),
+        };
+        assert!(before < first && before.extent.session < first.extent.session);
+        number[14..].copy_from_slice(&[0, 0xff]);
+        assert_eq!(before.extent.session, session(number));
+    }
+}

@@ -6,3 +6,5 @@ mod orphans;
 mod returning;
 mod schedules;
 mod world;
+
+pub(super) use world::{GROUP, drive_id, first_map, regroup, row};

@@ -28,7 +28,7 @@ use crate::care::{Care, CareSettings, Deleter, ExtentRows, ReadFailure, ShardHom
 
 pub(super) const DELAY: Duration = Duration::from_secs(15);
 pub(super) const SETTLE: Duration = Duration::from_secs(20);
-pub(super) const GROUP: GroupId = GroupId::new(3);
+pub(in crate::care) const GROUP: GroupId = GroupId::new(3);
 /// The pages of a drive's list are short, so that there are many.
 const LIST_PAGE: usize = 5;
 
@@ -82,7 +82,7 @@ pub(super) struct World {
     next: Cell<u64>,
 }
 
-pub(super) const fn drive_id(n: u8) -> DriveId {
+pub(in crate::care) const fn drive_id(n: u8) -> DriveId {
     DriveId::from_bytes([n; 16])
 }
 
@@ -114,7 +114,7 @@ fn drive_entry(n: u8) -> DriveEntry {
 }
 
 /// Drives 1 to `count`, and one group on the first six.
-pub(super) fn first_map(count: u8) -> ClusterMap {
+pub(in crate::care) fn first_map(count: u8) -> ClusterMap {
     let node = |n| NodeEntry {
         node: NodeId::from_bytes([n; 16]),
         name: "n".to_owned(),
@@ -372,12 +372,18 @@ fn reads(
     lists.any(|(_, members)| members[slot] == drive)
 }
 
-pub(super) fn regroup(map: &mut ClusterMap, members: &[u8]) {
+pub(in crate::care) fn regroup(map: &mut ClusterMap, members: &[u8]) {
     let group = &mut map.groups[0];
     let members = members.iter().map(|n| drive_id(*n)).collect();
     let earlier = std::mem::replace(&mut group.members, members);
     group.history.insert(0, Membership { epoch: group.epoch, members: earlier });
     group.epoch = group.epoch.next();
+}
+
+/// The row of an extent over all members of the group, by this membership of it.
+pub(in crate::care) fn row(epoch: u64) -> ExtentRow {
+    let geometry = Geometry::new(protection(), ByteCount::new(40_000)).expect("a length");
+    ExtentRow { geometry, group: GROUP, group_epoch: Epoch::new(epoch), references: 1, died: None }
 }
 
 /// A shard's bytes and header.
