@@ -93,11 +93,13 @@ impl SegmentMap {
     /// deletions more than items, items more than shards.
     pub(crate) fn kept_free_from(self, kind: SegmentKind, deletes: bool) -> usize {
         let share = self.count.div_ceil(64);
+        // Small devices cannot spare a second one, which crashes in the midst of cleaning may take.
+        let cleaner = share.min(2);
         match (kind, deletes) {
             (SegmentKind::Moved, _) => 0,
-            (SegmentKind::Items, true) => 1,
-            (SegmentKind::Items, false) => 1 + share,
-            (SegmentKind::Shards, _) => 1 + 2 * share,
+            (SegmentKind::Items, true) => cleaner,
+            (SegmentKind::Items, false) => cleaner + share,
+            (SegmentKind::Shards, _) => cleaner + 2 * share,
         }
     }
 

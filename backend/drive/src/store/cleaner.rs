@@ -102,8 +102,12 @@ impl<D: Device> Store<D> {
     pub(super) fn choose(&mut self, least: u64) -> bool {
         let least = least.max(self.map.worth_cleaning());
         let now = u128::from(self.next_seq);
+        // Without a free segment to go on in, only what fits is worth beginning.
+        let room = self.tails.get(SegmentKind::Moved).map_or(0, |tail| tail.room());
+        let most_live = if self.ledger.free() == 0 { room } else { u64::MAX };
         let sealed = self.ledger.segments().iter().enumerate().filter(|(_, segment)| {
-            segment.state == SegmentState::Sealed && !segment.pinned && segment.dead() >= least
+            let worth = segment.dead() >= least && segment.live() <= most_live;
+            segment.state == SegmentState::Sealed && !segment.pinned && worth
         });
         let yields = |segment: &Segment| {
             let age = now.saturating_sub(segment.generation.into()).min(1 << 40);

@@ -186,14 +186,15 @@ fn newest_seq(segment: &FoundSegment) -> u64 {
     last.max(segment.flushed).max(segment.generation)
 }
 
-/// Where to go on appending: in the newest segment of each kind that is still open and has nothing unfinished in it.
-/// The others that are open are to be sealed, as are those whose summary is lost.
+/// Where to go on appending: in the newest segment of each kind that is still open and has nothing unfinished in it,
+/// unless there is no other left. The others that are open are to be sealed, as are those whose summary is lost.
 fn tails(found: &[FoundSegment], map: SegmentMap) -> (Tails, Vec<Sealing>) {
     let mut tails = Tails::default();
+    let scarce = !found.iter().any(|found| found.state == SegmentState::Free);
     let open = || found.iter().enumerate().filter(|(_, found)| found.state == SegmentState::Open);
     for kind in SegmentKind::ALL {
         let newest = open().filter(|(_, found)| found.kind == kind).max_by_key(|(_, found)| found.generation);
-        if let Some((segment, found)) = newest.filter(|(_, found)| !found.unfinished) {
+        if let Some((segment, found)) = newest.filter(|(_, found)| !found.unfinished || scarce) {
             tails.set(kind, Tail::new(map, segment, found.generation, &found.records));
         }
     }
