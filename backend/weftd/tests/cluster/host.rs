@@ -9,9 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use weft_pki::{Credentials, NodeIdentity};
 use weft_resources::{
-    ClusterDir, ClusterFile, ContainerName, FormSpec, Formed, Phase, Ports, RunState, parse,
+    ClusterDir, ClusterFile, ContainerName, FormSpec, Formed, Phase, Ports, RecoverSpec, Recovered, RunState,
+    parse,
 };
 use weft_transport::{Bulk, CallError, Peer, Pool, PoolSettings};
 use weft_types::{ByteCount, Role};
@@ -28,11 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Offer {
     pub(crate) protection: &'static str,
     pub(crate) drive_size: u64,
+    pub(crate) drives: u32,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { protection: "2+1", drive_size: 64 << 20 }
+        Self { protection: "2+1", drive_size: 64 << 20, drives: 3 }
     }
 }
 
@@ -73,25 +77,43 @@ impl Host {
         self.dir().root().join(format!("pki/{name}.pem"))
     }
 
-    /// Forms a cluster of three drives, or gives the line that says why not.
+    /// Forms a cluster, or gives the line that says why not.
     pub(crate) fn form(&self, offer: &Offer) -> Result<Formed, String> {
         let spec = FormSpec {
             directory: self.dir().root().to_owned(),
             protection: offer.protection.to_owned(),
-            drives: 3,
+            drives: offer.drives,
             drive_size: Some(ByteCount::new(offer.drive_size)),
             host: self.ports.host,
             port_base: self.ports.base,
             mount: ClusterDir::MOUNT.into(),
         };
-        let mut child = weftd(&["form", "--spec", "-"]).stdin(Stdio::piped()).spawn().expect("starts");
-        let spec = serde_json::to_vec(&spec).expect("json");
-        child.stdin.take().expect("piped").write_all(&spec).expect("written");
-        let output = child.wait_with_output().expect("ends");
-        if output.status.success() {
-            return Ok(serde_json::from_slice(&output.stdout).expect("prints what it formed"));
+        ask("form", &spec)
+    }
+
+    /// Makes the cluster's files again out of devices, or gives the line that says why not.
+    pub(crate) fn recover(
+        &self,
+        devices: &[PathBuf],
+        kms_key: &Path,
+        accept_loss: bool,
+    ) -> Result<Recovered, String> {
+        let (devices, kms_key) = (devices.to_vec(), kms_key.to_owned());
+        let directory = self.dir().root().to_owned();
+        ask("recover", &RecoverSpec { directory, devices, kms_key, accept_loss, mount: None })
+    }
+
+    /// A folder beside the cluster's directory.
+    pub(crate) fn aside(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends everything as a crash does.
+    pub(crate) fn kill_all(&mut self) {
+        while let Some((name, _)) = self.running.first_key_value() {
+            let name = name.clone();
+            self.kill(&name);
         }
-        Err(last_line(&output.stderr))
     }
 
     /// Every container that weftd runs, in the order in which they are started.
@@ -102,16 +124,32 @@ impl Host {
     }
 
     pub(crate) fn start_all(&mut self) {
-        self.names().iter().for_each(|name| self.start(name));
+        let names = self.names();
+        self.start_these(&names);
+    }
+
+    /// Starts containers, management among them perhaps, which waits for drives, and waits until all serve.
+    pub(crate) fn start_these(&mut self, names: &[ContainerName]) {
+        let pids: Vec<_> = names.iter().map(|name| self.spawn(name)).collect();
+        names.iter().zip(pids).for_each(|(name, pid)| self.wait_until_it_serves(name, pid));
     }
 
     /// Starts a container and waits until it serves.
     pub(crate) fn start(&mut self, name: &ContainerName) {
+        let pid = self.spawn(name);
+        self.wait_until_it_serves(name, pid);
+    }
+
+    fn spawn(&mut self, name: &ContainerName) -> u32 {
         let file = self.dir().container_file(name);
         let log = fs::File::create(self.dir().log_file(name)).expect("a log");
         let child = weftd(&["run", file.to_str().expect("text")]).stderr(log).spawn().expect("starts");
         let pid = child.id();
         self.running.insert(name.clone(), child);
+        pid
+    }
+
+    fn wait_until_it_serves(&self, name: &ContainerName, pid: u32) {
         let serves = || {
             let state = self.run_state(name).filter(|state| state.pid == pid);
             assert!(!matches!(&state, Some(RunState { state: Phase::Failed(_), .. })), "{state:?}");
@@ -297,6 +335,18 @@ fn refused<T, R: std::fmt::Debug>(answer: Result<T, CallError<R>>) -> Result<T, 
     }
 }
 
+/// Has `weftd` do what a spec says, and gives its answer or its last line.
+fn ask<S: Serialize, A: DeserializeOwned>(command: &str, spec: &S) -> Result<A, String> {
+    let mut child = weftd(&[command, "--spec", "-"]).stdin(Stdio::piped()).spawn().expect("starts");
+    let spec = serde_json::to_vec(spec).expect("json");
+    child.stdin.take().expect("piped").write_all(&spec).expect("written");
+    let output = child.wait_with_output().expect("ends");
+    if output.status.success() {
+        return Ok(serde_json::from_slice(&output.stdout).expect("prints what it did"));
+    }
+    Err(last_line(&output.stderr))
+}
+
 fn weftd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weftd"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -321,11 +371,11 @@ pub(crate) fn wait<T>(what: &str, patience: Duration, mut look: impl FnMut() -> 
     panic!("{what}: not within {patience:?}");
 }
 
-/// The first of five ports in a row that nobody uses now.
+/// The first of six ports in a row that nobody uses now.
 fn free_port_base() -> u16 {
     let first = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
     let candidates =
         (0..500_u16).map(|step| 20_000 + (first.wrapping_mul(7).wrapping_add(step * 8)) % 12_000);
-    let free = |base: &u16| (*base..base + 5).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
-    candidates.into_iter().find(free).expect("five free ports")
+    let free = |base: &u16| (*base..base + 6).all(|port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
+    candidates.into_iter().find(free).expect("six free ports")
 }

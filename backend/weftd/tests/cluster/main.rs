@@ -1,6 +1,7 @@
 //! A cluster of real processes: formed, started, watched, hurt and stopped.
 
 mod host;
+mod recovery;
 
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -121,7 +122,7 @@ fn what_is_private_is_its_owners_and_nothing_secret_lies_about() {
     let dir = host.dir();
     assert_eq!(mode(&dir.admin_credentials()), 0o600);
     assert_eq!(mode(&dir.resolve(ClusterDir::KMS_KEY.as_ref())) & 0o077, 0);
-    for folder in ["kms", "pki", "store", "drives"] {
+    for folder in ["kms", "pki", "compute0", "drives"] {
         assert_eq!(mode(&dir.root().join(folder)), 0o700, "{folder}");
     }
     assert!(!dir.forming_mark().exists());
@@ -154,7 +155,7 @@ type Spoil = fn(&Host) -> ContainerName;
 
 const BAD_INPUTS: [(Spoil, &str); 12] = [
     (truncated_container, "is cut off after 100 bytes; restore it from a backup"),
-    (newer_container, "written by a newer weft (format 2, this build reads 1)"),
+    (newer_container, "written by a newer weft (format 3, this build reads 2)"),
     (|host| host.rename_container("drive0", "drive9"), "describes container drive0; give the file"),
     (|host| host.remove(&host.dir().cluster_file()), "cannot read the cluster state file"),
     (|host| host.truncate(&host.dir().cluster_file(), 50), "is cut off after 50 bytes"),
@@ -172,7 +173,7 @@ fn truncated_container(host: &Host) -> ContainerName {
 }
 
 fn newer_container(host: &Host) -> ContainerName {
-    host.edit(&host.dir().container_file(&ContainerName::drive(0)), "\"format\": 1", "\"format\": 2")
+    host.edit(&host.dir().container_file(&ContainerName::drive(0)), "\"format\": 2", "\"format\": 3")
 }
 
 fn foreign_container(host: &Host) -> ContainerName {
