@@ -43,6 +43,7 @@ use weft_wire::ownership::{DriveHome, GroupFloor, Reconciled, ReportCare};
 pub use deletion::Deleter;
 pub use seam::{CareError, ExtentRows, ReadFailure, ShardHomes, Unanswered};
 
+use deletion::LeftDead;
 use strays::Strays;
 use survey::Survey;
 
@@ -60,7 +61,7 @@ pub struct CareSettings {
     pub remember_closed: Duration,
     /// How often management is told, also when nothing has changed.
     pub report_every: Duration,
-    /// How long to wait between looks at extents that cannot be moved now.
+    /// How long to wait between looks at extents that cannot be moved now, or deleted.
     pub again: Duration,
     /// Extents that are moved at a time.
     pub moves: usize,
@@ -114,6 +115,7 @@ struct State {
     /// When to look again.
     next_look: Option<Instant>,
     strays: Strays,
+    left_dead: Option<LeftDead>,
     reconciled: BTreeMap<DriveHome, Reconciled>,
     reconciling: BTreeSet<DriveHome>,
     /// When all shards of a drive are to be looked at again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weft_layout::{ClusterMap, DriveState};
 use weft_meta::{ExtentRow, reclaim};
-use weft_types::{DriveId, ExtentId};
+use weft_types::{DriveId, ExtentId, MapVersion};
 use weft_wire::drive::{DELETE_MAX, ShardKey};
 use weft_wire::ownership::DriveHome;
 
@@ -105,8 +105,19 @@ impl<H: ShardHomes> Deleter<H> {
     }
 }
 
+/// Dead extents that drives kept.
+#[derive(Debug)]
+pub(super) struct LeftDead {
+    left: u64,
+    /// By this map.
+    map: Option<MapVersion>,
+    /// When to try again.
+    again: Instant,
+}
+
 impl Care {
-    /// Goes once through the dead extents that are old enough, and answers how many of them are left.
+    /// Goes once through the dead extents that are old enough, and answers how many of them are left. When some are, drives
+    /// are not bothered with them again before there is another map or some time has passed.
     ///
     /// # Errors
     /// [`CareError`]
@@ -115,6 +126,13 @@ impl Care {
         rows: &impl ExtentRows,
         deleter: &Deleter<H>,
     ) -> Result<u64, CareError> {
+        let map = deleter.homes.map().map(|map| map.version);
+        if let Some(tried) = &self.state().left_dead
+            && tried.map == map
+            && tried.again > Instant::now()
+        {
+            return Ok(tried.left);
+        }
         let before = self.before(rows);
         let (mut after, mut left) = (None, 0);
         while rows.may_act() {
@@ -137,6 +155,8 @@ impl Care {
             }
             tokio::task::yield_now().await;
         }
+        let again = Instant::now() + self.settings.again;
+        self.state().left_dead = (left > 0).then_some(LeftDead { left, map, again });
         Ok(left)
     }
 }

@@ -177,7 +177,7 @@ pub(super) const NO_SPACE: SpaceView = SpaceView { capacity: ByteCount::new(0), 
 /// refusal would be believed: the caller would write everything to the drives anew, or say that they are full.
 pub(crate) const fn must_wait(op: &MetaOp, view: &View) -> bool {
     match op {
-        MetaOp::Commit(_) => view.map.is_none(),
+        MetaOp::Commit(_) | MetaOp::Compact(_) => view.map.is_none(),
         MetaOp::GetSpace => view.space.is_none(),
         _ => false,
     }
@@ -185,10 +185,14 @@ pub(crate) const fn must_wait(op: &MetaOp, view: &View) -> bool {
 
 /// Whether an operation speaks of placement groups that this map does not know, or not as they are now.
 pub(crate) fn needs_newer_map(op: &MetaOp, view: &View) -> bool {
-    let MetaOp::Commit(commit) = op else { return false };
+    let extents = match op {
+        MetaOp::Commit(commit) => &commit.extents,
+        MetaOp::Compact(compact) => &compact.extents,
+        _ => return false,
+    };
     let known = |extent: &weft_wire::meta::NewExtent| {
         let group = view.map.as_ref().and_then(|map| map.group(extent.group));
         group.is_some_and(|group| group.epoch >= extent.group_epoch)
     };
-    !commit.extents.iter().all(known)
+    !extents.iter().all(known)
 }
