@@ -14,9 +14,9 @@ use weft_types::{ClusterId, FilesystemId};
 use weft_wire::Fault;
 use weft_wire::compute::{DropProgress, DropRefusal, OpenRefusal};
 use weft_wire::management::{FilesystemInfo, FilesystemRefusal, ListFilesystems, OwnFilesystem, Ownership};
-use weft_wire::ownership::Held;
+use weft_wire::ownership::{Held, ListSessions};
 
-use crate::closing::close_ended;
+use crate::closing::{SessionEnds, close_ended};
 use crate::cluster::Cluster;
 use crate::drives::{Drives, reason};
 use crate::dropping::Dropping;
@@ -324,9 +324,25 @@ impl Filesystems {
             settings: self.settings,
             deleting,
         };
-        let opened =
-            self.open_on_log_thread(ownership, opening).await.map_err(|error| unavailable(&error))?;
+        let opened = self.open_on_log_thread(ownership, opening).await;
+        let opened = opened.map_err(|error| unavailable(&error))?;
+        if let Err(refusal) = self.reconcile_sessions(&opened).await {
+            opened.close().await;
+            return Err(refusal);
+        }
         Ok(Taken::Owner(Arc::new(opened)))
+    }
+
+    /// Ends what sessions only one side knows: they were left over by a crash, or by a store that was recovered.
+    async fn reconcile_sessions(&self, owner: &Owner) -> Result<(), OpenRefusal> {
+        let call = ListSessions { owner: owner.held() };
+        let registered = self.cluster.ask(&call).await.map_err(|error| unavailable(&error))?.sessions;
+        for session in owner.reconcile_sessions(&registered).map_err(|error| unavailable(&error))? {
+            if !self.drives.end(owner.held(), session).await {
+                tracing::warn!(%session, "a session that nobody has stays registered");
+            }
+        }
+        Ok(())
     }
 
     fn look_after(&self, owner: &Arc<Owner>) {

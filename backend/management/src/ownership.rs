@@ -122,6 +122,18 @@ impl Management {
         self.keeper.change(change).await.map_err(swap_refusal)
     }
 
+    /// The sessions of a filesystem that have not ended.
+    pub(crate) fn registered_sessions(
+        &self,
+        held: &Held,
+        owner: NodeId,
+    ) -> Result<Vec<SessionId>, SwapRefusal> {
+        let contents = self.keeper.contents();
+        contents.held(held, owner)?;
+        let filesystem = contents.filesystem(held.filesystem).ok_or(SwapRefusal::NotFound)?;
+        Ok(filesystem.sessions.iter().map(|row| row.session).collect())
+    }
+
     /// Takes what an owner found out about where its extents lie.
     pub(crate) fn report_care(&self, call: &ReportCare, node: NodeId) -> Result<(), SwapRefusal> {
         let contents = self.keeper.contents();

@@ -8,8 +8,8 @@ use weft_wire::management::{
     ListFilesystems, MapReply, OwnFilesystem,
 };
 use weft_wire::ownership::{
-    CareHeard, EndSession, GetShardRow, RegisterSession, RenewOwnerships, ReportCare, SessionEnded,
-    ShardSwapped, SwapShard,
+    CareHeard, EndSession, GetShardRow, ListSessions, RegisterSession, RenewOwnerships, ReportCare,
+    SessionEnded, SessionsListed, ShardSwapped, SwapShard,
 };
 
 use crate::management::Management;
@@ -70,7 +70,7 @@ fn for_owners(router: Router, management: &Management) -> Router {
     let compute = &[Role::Compute];
     let (own, swap, row) = (management.clone(), management.clone(), management.clone());
     let (renew, register, end) = (management.clone(), management.clone(), management.clone());
-    let care = management.clone();
+    let (care, sessions) = (management.clone(), management.clone());
     router
         .on(compute, move |context: CallContext, call: OwnFilesystem, _| {
             let own = own.clone();
@@ -98,6 +98,10 @@ fn for_owners(router: Router, management: &Management) -> Router {
                 let ended = end.end_session(call.owner, call.session, context.peer.node).await;
                 answer(ended.map(|()| SessionEnded {}))
             }
+        })
+        .on(compute, move |context: CallContext, call: ListSessions, _| {
+            let listed = sessions.registered_sessions(&call.owner, context.peer.node);
+            async move { answer(listed.map(|sessions| SessionsListed { sessions })) }
         })
         .on(compute, move |context: CallContext, call: ReportCare, _| {
             let heard = care.report_care(&call, context.peer.node);

@@ -98,7 +98,8 @@ impl Contents {
         }
     }
 
-    /// Replaces a shard's row.
+    /// Replaces a shard's row. That of a filesystem that is being deleted may forget its log: then nobody looks for it any
+    /// more, and drives can let go of it.
     ///
     /// # Errors
     /// [`SwapRefusal`], all but `Store`.
@@ -114,7 +115,9 @@ impl Contents {
         if row.owner != known.owner || row.version.checked_sub(1) != Some(known.version) {
             return Err(SwapRefusal::Changed { version: known.version });
         }
-        if !may_follow(known, &row) {
+        let deleting = self.filesystem(filesystem).is_some_and(|filesystem| filesystem.deleting);
+        let forgotten = row.segments.is_empty() && row.ends.is_empty() && row.checkpoint.is_none();
+        if !(deleting && forgotten) && !may_follow(known, &row) {
             return Err(SwapRefusal::Malformed);
         }
         let states = self.filesystems.iter_mut().filter(|row| row.id == filesystem);

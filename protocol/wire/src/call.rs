@@ -84,9 +84,11 @@ impl CallTag {
     pub const END_SESSION: Self = Self(0x030c);
     /// Management: where an owner's extents lie.
     pub const REPORT_CARE: Self = Self(0x030d);
+    /// Management: the sessions of a filesystem.
+    pub const LIST_SESSIONS: Self = Self(0x030e);
 
     /// Every number that was ever given, with its name.
-    pub const ALL: [(Self, &'static str); 36] = [
+    pub const ALL: [(Self, &'static str); 37] = [
         (Self::HELLO, "hello"),
         (Self::PUT_SHARD, "put-shard"),
         (Self::GET_SHARD, "get-shard"),
@@ -123,6 +125,7 @@ impl CallTag {
         (Self::REGISTER_SESSION, "register-session"),
         (Self::END_SESSION, "end-session"),
         (Self::REPORT_CARE, "report-care"),
+        (Self::LIST_SESSIONS, "list-sessions"),
     ];
 }
 

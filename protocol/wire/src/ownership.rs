@@ -288,6 +288,29 @@ impl Call for EndSession {
     type Refusal = SwapRefusal;
 }
 
+/// Asks which sessions of a filesystem are registered: an owner that begins ends those that only one side knows.
+/// Compute, under its ownership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ListSessions {
+    /// The ownership under which the caller acts.
+    #[n(0)]
+    pub owner: Held,
+}
+
+/// The sessions that are registered and have not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SessionsListed {
+    /// In no order; at most 4096.
+    #[n(0)]
+    pub sessions: Vec<SessionId>,
+}
+
+impl Call for ListSessions {
+    const TAG: CallTag = CallTag::LIST_SESSIONS;
+    type Reply = SessionsListed;
+    type Refusal = SwapRefusal;
+}
+
 /// What an owner found out about where its extents lie. Sent after each change of the map, and as things change.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ReportCare {

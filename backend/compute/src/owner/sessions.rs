@@ -1,8 +1,10 @@
 //! Sessions: who is attached, and until when.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weft_meta::session::SessionState;
 use weft_meta::{SessionRow, session};
 use weft_types::{NodeId, SessionId};
 use weft_wire::Fault;
@@ -205,6 +207,38 @@ impl Owner {
         let until = Instant::now().max(self.lease().serves_after()) + self.settings.lease;
         self.leases().extend(sessions.into_iter().map(|(id, _)| (id, until)));
         Ok(())
+    }
+
+    /// Makes the sessions of the shard those that management has registered: one that management does not know is ended.
+    /// Answers the registered ones that the shard neither has open nor is closing: nobody was told of them, and they are
+    /// to be ended there. To be done before anybody is served.
+    ///
+    /// # Errors
+    /// [`MetaError::Damaged`]
+    pub fn reconcile_sessions(&self, registered: &[SessionId]) -> Result<Vec<SessionId>, MetaError> {
+        let registered: BTreeSet<_> = registered.iter().copied().collect();
+        let mut left_over = Vec::new();
+        let mut ended = Vec::new();
+        self.change(|tx| {
+            for (id, _) in session::list(tx, None, SESSIONS_MAX)? {
+                if !registered.contains(&id) {
+                    session::end(tx, id, self.now())?;
+                    ended.push(id);
+                }
+            }
+            for id in registered {
+                if matches!(session::state(tx, id)?, SessionState::Unknown) {
+                    left_over.push(id);
+                }
+            }
+            Ok(())
+        })?;
+        let mut leases = self.leases();
+        for session in ended {
+            tracing::warn!(%session, filesystem = %self.filesystem(), "a session that management does not know has ended");
+            leases.remove(&session);
+        }
+        Ok(left_over)
     }
 
     fn serves(&self, at: Instant) -> Result<(), Fault> {

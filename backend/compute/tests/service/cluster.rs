@@ -81,6 +81,7 @@ pub(crate) struct Seen {
     pub(crate) row: ShardRow,
     /// Sessions that were registered, and those that were ended.
     pub(crate) registered: u64,
+    pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) ended: BTreeSet<SessionId>,
     pub(crate) released: Vec<Held>,
     pub(crate) care: Vec<ReportCare>,
@@ -113,6 +114,7 @@ impl Default for Seen {
             silent: BTreeSet::new(),
             row,
             registered: 0,
+            sessions: BTreeSet::new(),
             ended: BTreeSet::new(),
             released: Vec::new(),
             care: Vec::new(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weft_pki::Credentials;
 use weft_transport::{CallContext, Failure, Router};
 use weft_types::{Epoch, NodeId, Position, Role};
-use weft_wire::drive::{DeleteRefusal, DeleteShards, ShardsDeleted};
+use weft_wire::drive::{DeleteRefusal, DeleteShards, ListShards, ShardsDeleted, ShardsListed};
 use weft_wire::grant::{CloseRefusal, CloseSessions, Grant, GrantRefusal, SessionsClosed};
 use weft_wire::log::{
     DeleteObjects, GetObject, GetObjectRefusal, ListObjects, LogEntry, LogHeld, LogRead, LogRefusal,
@@ -152,6 +152,10 @@ pub(crate) fn drive(credentials: &Credentials, stage: &Stage) -> Running {
                 Ok((ShardsDeleted { deleted: 0 }, Bytes::new()))
             });
             async move { answer }
+        })
+        .on(COMPUTE, move |_: CallContext, _: ListShards, _| async move {
+            // Whether shards are kept is of no matter here.
+            Ok((ShardsListed { keys: Vec::new() }, Bytes::new()))
         })
         .on(COMPUTE, move |_: CallContext, call: CloseSessions, _| {
             let answer = closing.with(|seen| {

@@ -15,9 +15,9 @@ use weft_wire::management::{
     HeartbeatHeard, ListFilesystems, MapReply, OwnFilesystem, Ownership,
 };
 use weft_wire::ownership::{
-    CareHeard, DriveGrant, DriveHome, EndSession, GetShardRow, OwnershipsRenewed, RegisterSession,
-    RenewOwnerships, ReportCare, SessionEnded, SessionRegistered, ShardRow, ShardRowReply, ShardSwapped,
-    SwapRefusal, SwapShard,
+    CareHeard, DriveGrant, DriveHome, EndSession, GetShardRow, ListSessions, OwnershipsRenewed,
+    RegisterSession, RenewOwnerships, ReportCare, SessionEnded, SessionRegistered, SessionsListed, ShardRow,
+    ShardRowReply, ShardSwapped, SwapRefusal, SwapShard,
 };
 
 use crate::cluster::{CLUSTER, FILESYSTEM, NAME, Running, Seen, Stage, serve};
@@ -114,6 +114,7 @@ fn register(seen: &mut Seen, node: NodeId) -> SessionRegistered {
     let mut bytes = [0xab; 16];
     bytes[..8].copy_from_slice(&seen.registered.to_be_bytes());
     let session = SessionId::from_bytes(bytes);
+    seen.sessions.insert(session);
     let grant = SessionGrant { cluster: CLUSTER, filesystem: FILESYSTEM, session, node };
     SessionRegistered { session, grant: signed(&Grant::Session(grant)) }
 }
@@ -122,7 +123,7 @@ fn register(seen: &mut Seen, node: NodeId) -> SessionRegistered {
 pub(crate) fn management(credentials: &Credentials, stage: &Stage, keys: Keys) -> Running {
     let to = || stage.clone();
     let (maps, beats, lists, owns, care) = (to(), to(), to(), to(), to());
-    let (swaps, rows, renewals, sessions, ends) = (to(), to(), to(), to(), to());
+    let (swaps, rows, renewals, sessions, ends, listed) = (to(), to(), to(), to(), to(), to());
     let keys = std::sync::Arc::new(keys);
     let router = Router::new()
         .on(COMPUTE, move |_, _: GetMap, _| {
@@ -176,8 +177,15 @@ pub(crate) fn management(credentials: &Credentials, stage: &Stage, keys: Keys) -
             async move { Ok((registered, Bytes::new())) }
         })
         .on(COMPUTE, move |_, call: EndSession, _| {
-            ends.with(|seen| seen.ended.insert(call.session));
+            ends.with(|seen| {
+                seen.sessions.remove(&call.session);
+                seen.ended.insert(call.session)
+            });
             async move { Ok((SessionEnded {}, Bytes::new())) }
+        })
+        .on(COMPUTE, move |_, _: ListSessions, _| {
+            let sessions = listed.with(|seen| seen.sessions.iter().copied().collect());
+            async move { Ok((SessionsListed { sessions }, Bytes::new())) }
         })
         .on(COMPUTE, move |_, call: ReportCare, _| {
             care.with(|seen| seen.care.push(call));

@@ -119,6 +119,30 @@ fn a_row_that_cannot_be_is_refused() {
     assert_eq!(contents.swap_shard(id, SHARD, all_ends_gone, OWNER), Ok(()), "with the last of its records");
 }
 
+#[test]
+fn a_log_is_forgotten_only_of_a_filesystem_that_is_being_deleted() {
+    let (mut contents, id, row) = owned();
+    let grown = next(&row, |row| {
+        row.segments = vec![segment(1, &[1, 2, 3])];
+        row.ends = vec![end(1, 10)];
+        row.checkpoint = Some(checkpoint(5));
+    });
+    contents.swap_shard(id, SHARD, grown.clone(), OWNER).expect("sound");
+    let forgotten = next(&grown, |row| {
+        (row.segments, row.ends, row.checkpoint) = (Vec::new(), Vec::new(), None);
+    });
+    assert_eq!(contents.swap_shard(id, SHARD, forgotten.clone(), OWNER), Err(SwapRefusal::Malformed));
+    contents.mark_deleting("home").expect("marked");
+    let half = next(&forgotten, |row| row.checkpoint = Some(checkpoint(5)));
+    let half = ShardRow { version: forgotten.version, ..half };
+    assert_eq!(
+        contents.swap_shard(id, SHARD, half, OWNER),
+        Err(SwapRefusal::Malformed),
+        "all of it or nothing"
+    );
+    assert_eq!(contents.swap_shard(id, SHARD, forgotten, OWNER), Ok(()));
+}
+
 proptest! {
     #[test]
     fn no_epoch_is_given_twice(

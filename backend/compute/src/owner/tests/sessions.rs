@@ -129,3 +129,21 @@ async fn a_holder_that_tells_too_much_is_refused() {
     call.holder.mount = "m".repeat(5000);
     assert_eq!(owner.open_session(NODE, &call, fresh_session(), Instant::now()), Err(Fault::Malformed));
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_sessions_that_both_sides_know_outlast_a_takeover() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let known = attach(&owner, &asked(true)).await.expect("opens");
+    let unknown = attach(&owner, &asked(true)).await.expect("opens");
+    let closing = attach(&owner, &asked(true)).await.expect("opens");
+    owner.close_session(NODE, closing, Instant::now()).expect("closes");
+    owner.close().await;
+    let owner = bench.open(2).await;
+    let never_told = fresh_session();
+    let left_over = owner.reconcile_sessions(&[closing, never_told, known]).expect("reconciles");
+    assert_eq!(left_over, [never_told], "what is closing is ended in its turn");
+    assert_eq!(owner.renew_session(NODE, known, Instant::now()), Ok(true));
+    assert_eq!(owner.renew_session(NODE, unknown, Instant::now()), Ok(false));
+    assert_eq!(owner.session_count(), 1);
+}
