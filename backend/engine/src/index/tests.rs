@@ -2,7 +2,7 @@ use super::*;
 use crate::RowChange;
 use crate::conformance::batch;
 
-const SHARD: MetadataShard = MetadataShard::new(2);
+const SHARD: LogKey = LogKey { filesystem: FilesystemId::from_bytes([3; 16]), shard: MetadataShard::new(2) };
 
 fn position(epoch: u64, seq: u64) -> Position {
     Position { epoch: Epoch::new(epoch), seq }
@@ -61,8 +61,10 @@ fn what_was_applied_durably_is_there_again_with_its_salts() {
     let salt = |epoch: u8| (Epoch::new(epoch.into()), EpochSalt::from_bytes([epoch; 32]), KeyVersion::new(1));
     assert_eq!(index.salts().expect("reads"), [salt(1), salt(3)]);
     drop(index);
-    let other = Index::open(&path, MetadataShard::new(0));
-    assert!(matches!(other, Err(OpenIndexError::OtherShard { .. })));
+    let (other, shard) = (FilesystemId::from_bytes([4; 16]), MetadataShard::new(0));
+    for other in [LogKey { filesystem: other, ..SHARD }, LogKey { shard, ..SHARD }] {
+        assert!(matches!(Index::open(&path, other), Err(OpenIndexError::OtherShard { .. })));
+    }
 }
 
 #[test]

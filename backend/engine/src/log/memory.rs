@@ -189,14 +189,23 @@ impl ShardLog for MemoryLog {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use weft_types::FilesystemId;
+    use std::cell::Cell;
 
-    #[test]
-    fn it_is_a_log() {
-        crate::conformance::log(|shard| {
-            let log = MemoryLog::new(LogKey { filesystem: FilesystemId::from_bytes([7; 16]), shard });
-            move || log.clone()
-        });
+    use weft_types::{FilesystemId, MetadataShard};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_a_log() {
+        let key = LogKey { filesystem: FilesystemId::from_bytes([7; 16]), shard: MetadataShard::new(0) };
+        crate::conformance::log(|| {
+            let (log, epoch) = (MemoryLog::new(key), Cell::new(Epoch::default()));
+            async move || {
+                epoch.set(epoch.get().next());
+                log.take_over(epoch.get()).expect("later");
+                log.clone()
+            }
+        })
+        .await;
     }
 }

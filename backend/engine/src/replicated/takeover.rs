@@ -191,7 +191,9 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
         let counts =
             |held: &LogHeld| held.last.filter(|last| history::admits(row, *last)).map(|last| last.seq);
         let highest = sealed.values().filter_map(counts).max().unwrap_or(0);
-        let from = last.first.max(highest.saturating_sub(1));
+        // Before a checkpoint there may be nothing any more; its own record is kept.
+        let checkpoint = row.checkpoint.as_ref().map_or(0, |root| root.position.seq);
+        let from = last.first.max(highest.saturating_sub(1)).max(checkpoint);
         let mut calls = Together::new();
         for home in sealed.keys() {
             calls.add(*home, self.copy_of(*home, from - 1));
@@ -218,7 +220,6 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
         };
         // What was the end once, or is in a checkpoint, was on enough drives.
         let recorded = row.ends.last().map_or(0, |end| end.seq);
-        let checkpoint = row.checkpoint.as_ref().map_or(0, |root| root.position.seq);
         let known = recorded.max(checkpoint);
         if end.position.seq < known {
             let reason = format!("the log once went to batch {known}");
