@@ -58,7 +58,8 @@ pub async fn inspect<D: StoreDrives>(
     let nonces = Box::new(random::nonce);
     let settings = StoreSettings { drives, places, cluster, key, nonces, seed: 0 };
     let Looked { header, contents, answered } = look_at_store::<D, Contents>(&settings).await?;
-    let authority = ClusterAuthority::from_pem(contents.authority.expose()).map_err(InspectError::Authority)?;
+    let authority =
+        ClusterAuthority::from_pem(contents.authority.expose()).map_err(InspectError::Authority)?;
     let voters = contents.voters.all();
     Ok(StoreView {
         map: contents.map,

@@ -165,18 +165,23 @@ fn segments_in_order(segments: &[LogSegment]) -> bool {
         && segments.iter().all(|segment| copies_in_order(&segment.drives))
 }
 
-/// The oldest ends may go, with the last of their records; those that stay are unchanged.
+/// What had ended ends where it did, but for ownerships before the checkpoint's own, which stands for their ends. An end
+/// holds for its ownership and for those before it that have none of their own.
 fn ends_follow(known: &ShardRow, row: &ShardRow) -> bool {
     let in_order = row.ends.is_sorted_by(|a, b| a.epoch < b.epoch && a.seq <= b.seq)
         && row.ends.len() <= LIST_MAX
         && row.ends.iter().all(|end| end.epoch < row.epoch);
-    let last = known.ends.last().map(|end| end.epoch);
-    let (kept, new): (Vec<&EpochEnd>, Vec<&EpochEnd>) =
-        row.ends.iter().partition(|end| Some(end.epoch) <= last);
-    let tail = &known.ends[known.ends.len().saturating_sub(kept.len())..];
-    let unchanged = kept.len() == tail.len() && kept.iter().zip(tail).all(|(kept, known)| *kept == known);
-    let grows = known.ends.last().is_none_or(|last| new.iter().all(|end| end.seq >= last.seq));
-    in_order && unchanged && grows
+    let stays = |end: &EpochEnd| {
+        let holds = row.ends.iter().find(|later| later.epoch >= end.epoch);
+        holds.is_some_and(|holds| holds.seq == end.seq)
+    };
+    let forgotten =
+        |end: &EpochEnd| row.checkpoint.as_ref().is_some_and(|root| end.epoch < root.position.epoch);
+    let last = known.ends.last();
+    let later = row.ends.iter().filter(|end| last.is_none_or(|last| end.epoch > last.epoch));
+    in_order
+        && known.ends.iter().all(|end| stays(end) || forgotten(end))
+        && later.into_iter().all(|end| last.is_none_or(|last| end.seq >= last.seq))
 }
 
 fn checkpoint_follows(known: Option<&CheckpointRoot>, next: Option<&CheckpointRoot>) -> bool {

@@ -22,9 +22,9 @@ fn end(epoch: u64, seq: u64) -> EpochEnd {
     EpochEnd { epoch: Epoch::new(epoch), seq }
 }
 
-fn checkpoint(seq: u64) -> CheckpointRoot {
+fn checkpoint(epoch: u64, seq: u64) -> CheckpointRoot {
     CheckpointRoot {
-        position: Position { epoch: Epoch::new(1), seq },
+        position: Position { epoch: Epoch::new(epoch), seq },
         epoch: Epoch::new(1),
         number: 1,
         parts: 1,
@@ -87,7 +87,7 @@ fn a_row_that_cannot_be_is_refused() {
     let sound = next(&row, |row| {
         row.segments = vec![segment(1, &[1, 2, 3]), segment(40, &[2, 3, 4])];
         row.ends = vec![end(1, 10), end(2, 20)];
-        row.checkpoint = Some(checkpoint(5));
+        row.checkpoint = Some(checkpoint(1, 5));
     });
     contents.swap_shard(id, SHARD, sound.clone(), OWNER).expect("sound");
     type Twist = fn(&mut ShardRow);
@@ -103,44 +103,40 @@ fn a_row_that_cannot_be_is_refused() {
         ("an end in the past", |row| row.ends.push(end(2, 30))),
         ("its own end", |row| row.ends.push(end(3, 30))),
         ("no checkpoint", |row| row.checkpoint = None),
-        ("an earlier checkpoint", |row| row.checkpoint = Some(checkpoint(4))),
+        ("an earlier checkpoint", |row| row.checkpoint = Some(checkpoint(1, 4))),
     ];
     for (what, twist) in twists {
         let twisted = next(&sound, twist);
         assert_eq!(contents.swap_shard(id, SHARD, twisted, OWNER), Err(SwapRefusal::Malformed), "{what}");
     }
-    let trimmed = next(&sound, |row| {
-        row.checkpoint = Some(checkpoint(45));
+    let merged = next(&sound, |row| row.ends = vec![end(1, 10), end(2, 20)]);
+    assert_eq!(contents.swap_shard(id, SHARD, merged, OWNER), Ok(()), "nothing new");
+    let early = next(&next(&sound, |_| ()), |row| _ = row.ends.remove(0));
+    assert_eq!(contents.swap_shard(id, SHARD, early, OWNER), Err(SwapRefusal::Malformed), "still of use");
+    let trimmed = next(&next(&sound, |_| ()), |row| {
+        row.checkpoint = Some(checkpoint(3, 45));
         row.segments.remove(0);
-        row.ends.remove(0);
+        row.ends.clear();
     });
-    assert_eq!(contents.swap_shard(id, SHARD, trimmed.clone(), OWNER), Ok(()));
-    let all_ends_gone = next(&trimmed, |row| row.ends.clear());
-    assert_eq!(contents.swap_shard(id, SHARD, all_ends_gone, OWNER), Ok(()), "with the last of its records");
+    assert_eq!(contents.swap_shard(id, SHARD, trimmed, OWNER), Ok(()), "the checkpoint stands for them");
 }
 
 #[test]
-fn a_log_is_forgotten_only_of_a_filesystem_that_is_being_deleted() {
+fn an_end_may_stand_for_ownerships_that_wrote_nothing() {
     let (mut contents, id, row) = owned();
-    let grown = next(&row, |row| {
+    let ended = next(&row, |row| {
         row.segments = vec![segment(1, &[1, 2, 3])];
-        row.ends = vec![end(1, 10)];
-        row.checkpoint = Some(checkpoint(5));
+        row.ends = vec![end(1, 10), end(2, 20)];
     });
-    contents.swap_shard(id, SHARD, grown.clone(), OWNER).expect("sound");
-    let forgotten = next(&grown, |row| {
-        (row.segments, row.ends, row.checkpoint) = (Vec::new(), Vec::new(), None);
-    });
-    assert_eq!(contents.swap_shard(id, SHARD, forgotten.clone(), OWNER), Err(SwapRefusal::Malformed));
-    contents.mark_deleting("home").expect("marked");
-    let half = next(&forgotten, |row| row.checkpoint = Some(checkpoint(5)));
-    let half = ShardRow { version: forgotten.version, ..half };
-    assert_eq!(
-        contents.swap_shard(id, SHARD, half, OWNER),
-        Err(SwapRefusal::Malformed),
-        "all of it or nothing"
-    );
-    assert_eq!(contents.swap_shard(id, SHARD, forgotten, OWNER), Ok(()));
+    contents.swap_shard(id, SHARD, ended.clone(), OWNER).expect("sound");
+    let taken = contents.take_ownership("home", SHARD, OTHER, |_, _| false).expect("owned").row;
+    let moved = next(&taken, |row| row.ends = vec![end(1, 10), end(3, 21)]);
+    assert_eq!(contents.swap_shard(id, SHARD, moved, OTHER), Err(SwapRefusal::Malformed), "2 ended at 20");
+    let merged = next(&taken, |row| row.ends = vec![end(1, 10), end(3, 20)]);
+    assert_eq!(contents.swap_shard(id, SHARD, merged.clone(), OTHER), Ok(()));
+    let taken = contents.take_ownership("home", SHARD, OWNER, |_, _| false).expect("owned").row;
+    let grown = next(&taken, |row| row.ends.push(end(4, 33)));
+    assert_eq!(contents.swap_shard(id, SHARD, grown, OWNER), Ok(()));
 }
 
 proptest! {
