@@ -4,11 +4,15 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::{IoCounters, ReadDone};
+
+mod watch;
+
+use watch::{Pending, Watch};
 
 /// Threads of one device.
 const THREADS: usize = 4;
@@ -29,6 +33,7 @@ struct Counters {
 #[derive(Debug)]
 pub(crate) struct Workers {
     jobs: mpsc::SyncSender<Job>,
+    watch: Watch,
     counters: Arc<Counters>,
     stall_after: Duration,
 }
@@ -52,7 +57,7 @@ impl Workers {
                 }
             })?;
         }
-        Ok(Self { jobs, counters: Arc::default(), stall_after })
+        Ok(Self { jobs, watch: Watch::start(name)?, counters: Arc::default(), stall_after })
     }
 
     /// Runs `job` on a thread and waits for it, but not for ever: one that is given up and has not begun is left
@@ -90,25 +95,20 @@ impl Workers {
         done
     }
 
-    /// Runs `read` on a thread and gives its outcome to `done`. The caller does not wait, and so nobody gives up.
+    /// Runs `read` on a thread and gives its outcome to `done`, or `TimedOut` when that takes too long. The caller does
+    /// not wait.
     pub(crate) fn read(&self, read: impl FnOnce() -> io::Result<Bytes> + Send + 'static, done: ReadDone) {
-        // It is taken by the job, or taken back when there is no room for one.
-        let done = Arc::new(Mutex::new(Some(done)));
-        let take =
-            |done: &Mutex<Option<ReadDone>>| done.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (theirs, counters) = (Arc::clone(&done), Arc::clone(&self.counters));
+        let pending = Pending::new(done, &self.counters);
+        let theirs = Arc::clone(&pending);
         let job = Box::new(move || {
-            let outcome = read();
-            counters.errors.fetch_add(outcome.is_err().into(), Relaxed);
-            if let Some(done) = take(&theirs) {
-                done(outcome);
+            if theirs.begin() {
+                theirs.finish(read());
             }
         });
-        if self.jobs.try_send(job).is_err()
-            && let Some(done) = take(&done)
-        {
-            self.counters.errors.fetch_add(1, Relaxed);
-            done(Err(io::ErrorKind::ResourceBusy.into()));
+        if self.jobs.try_send(job).is_ok() {
+            self.watch.add(Instant::now() + self.stall_after, pending);
+        } else {
+            pending.finish(Err(io::ErrorKind::ResourceBusy.into()));
         }
     }
 
@@ -162,5 +162,28 @@ mod tests {
         }
         workers.run(|| Ok(())).expect("free again, and behind the one that was given up");
         assert!(!ran.load(Relaxed));
+    }
+
+    #[test]
+    fn a_read_that_takes_too_long_is_told_once_and_counted_until_it_is_back() {
+        let workers = Workers::start("test", Duration::from_millis(20)).expect("threads");
+        let (go, gone) = mpsc::channel::<()>();
+        let (told, outcomes) = mpsc::channel();
+        let tell = |told: &mpsc::Sender<_>| {
+            let told = told.clone();
+            Box::new(move |read: io::Result<Bytes>| told.send(read.map_err(|e| e.kind())).expect("waits"))
+        };
+        let slow = move || gone.recv().map(|()| Bytes::from_static(b"late")).map_err(io::Error::other);
+        workers.read(slow, tell(&told));
+        assert_eq!(outcomes.recv().expect("told"), Err(io::ErrorKind::TimedOut));
+        assert_eq!(workers.counters(), IoCounters { errors: 1, stalls: 1, stuck: 1 });
+        workers.read(|| Ok(Bytes::from_static(b"quick")), tell(&told));
+        assert_eq!(outcomes.recv().expect("told"), Ok(Bytes::from_static(b"quick")));
+        go.send(()).expect("it waits");
+        while workers.counters().stuck > 0 {
+            thread::yield_now();
+        }
+        drop((workers, told));
+        assert!(outcomes.recv().is_err(), "each was told once");
     }
 }

@@ -60,8 +60,8 @@ pub(crate) enum UpError {
     Start(StartError),
     /// More drives do not serve than the cluster can do without.
     #[error(
-        "{} do not serve, and of every stripe, of the metadata and of the cluster store no more than {spare} of the \
-         drives' parts can be missing; the first: {first}", drives.join(", ")
+        "{} do not serve, and the cluster can do without {spare} drives at most; the first: {first}",
+        drives.join(", ")
     )]
     TooFewDrives {
         /// Those that do not.
