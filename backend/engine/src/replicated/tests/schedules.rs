@@ -104,8 +104,12 @@ impl Run {
                 self.note("all are well");
             }
             2 | 3 if self.bad.len() + self.gone.len() < self.lost_max => {
-                let homes: Vec<_> =
-                    self.sim.homes().into_iter().filter(|home| !self.gone.contains(home)).collect();
+                let homes: Vec<_> = self
+                    .sim
+                    .homes()
+                    .into_iter()
+                    .filter(|home| !self.gone.contains(home) && !self.bad.contains(home))
+                    .collect();
                 let home = self.dice.pick(&homes);
                 let slow = Duration::from_millis(self.dice.roll(3000));
                 let fault = self.dice.pick(&[
@@ -130,8 +134,12 @@ impl Run {
             }
             5 if self.gone.len() + self.bad.len() < self.lost_max && self.dice.chance(3) => {
                 // Its contents are lost.
-                let homes: Vec<_> =
-                    self.sim.homes().into_iter().filter(|home| !self.gone.contains(home)).collect();
+                let homes: Vec<_> = self
+                    .sim
+                    .homes()
+                    .into_iter()
+                    .filter(|home| !self.gone.contains(home) && !self.bad.contains(home))
+                    .collect();
                 let home = self.dice.pick(&homes);
                 self.sim.with(home, |drive| *drive = Default::default());
                 self.sim.set_fault(home, Some(Fault::Silent));
