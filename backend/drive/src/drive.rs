@@ -18,12 +18,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use weft_wire::drive::{ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport};
 
-use weft_device::{Device, IoMode};
+use crate::key::ItemKey;
 use crate::reader::{ReadError, Reader, Usage};
 use crate::record::MAX_ITEM_BYTES;
-use crate::key::ItemKey;
 use crate::store::{DeleteError, PutError, PutItemError, Store, Stored};
 use crate::superblock::DriveIdentity;
+use weft_device::{Device, IoMode};
 
 mod threads;
 

@@ -19,8 +19,8 @@ use weft_device::{Device, IoCounters};
 
 mod load;
 
-use load::{Loaded, Plan};
 pub(crate) use load::LoadError;
+use load::{Loaded, Plan};
 
 /// What a store and its readers have in common.
 #[derive(Debug)]

@@ -218,7 +218,8 @@ impl<D: Device> Scanner<'_, D> {
         let range = self.map.records(segment);
         let any = self.walk(range.clone(), None)?;
         let run = self.walk(range, Some(any.generation))?;
-        let header = SegmentHeader::new(SegmentState::Sealed, SegmentKind::Shards, any.generation, run.flushed);
+        let header =
+            SegmentHeader::new(SegmentState::Sealed, SegmentKind::Shards, any.generation, run.flushed);
         let (records, gaps) = (run.records, run.gaps);
         Ok(FoundSegment { records, gaps, headless: true, ..FoundSegment::new(header) })
     }
@@ -294,7 +295,8 @@ impl<D: Device> Scanner<'_, D> {
         let entry = &record.entry;
         let mut bytes = vec![0; usize::try_from(entry.footprint()).unwrap_or_default()];
         self.device.read_at(&mut bytes, entry.at)?;
-        Ok(verified(&bytes, record, generation, self.salt).is_some_and(|(_, payload_is_good)| payload_is_good))
+        Ok(verified(&bytes, record, generation, self.salt)
+            .is_some_and(|(_, payload_is_good)| payload_is_good))
     }
 
     /// Takes away the first bytes of a header. No block in which they stand has anything that was promised.

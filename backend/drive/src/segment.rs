@@ -21,9 +21,15 @@ const FORMAT: u16 = 2;
 const MAC_AT: usize = SEGMENT_HEADER_BYTES - 16;
 /// The least segments that a device is divided into.
 const MIN_SEGMENTS: u64 = 8;
-const MAX_SEGMENT_BYTES: u64 = 16 << 20;
+const MAX_SEGMENT_BYTES: u64 = with_overhead(16 << 20);
 /// Holds the longest item.
-const MIN_SEGMENT_BYTES: u64 = 5 << 20;
+const MIN_SEGMENT_BYTES: u64 = with_overhead(4 << 20);
+
+/// What so many bytes of files take in shards, which are most often a power of two of them: a segment of another
+/// size would end with bytes that no whole shard fits into.
+const fn with_overhead(plaintext: u64) -> u64 {
+    plaintext / 32 * 33
+}
 
 /// The least bytes of a device, unless the size of its segments is given.
 pub const MIN_DEVICE_BYTES: u64 = FRONT_BYTES + MIN_SEGMENTS * MIN_SEGMENT_BYTES + SUPERBLOCK_BYTES;
@@ -37,10 +43,10 @@ pub(crate) struct SegmentMap {
 
 impl SegmentMap {
     /// The division of a device of this size: the longest power of two, up to 16 MiB, of which it has 64, but at
-    /// least 5 MiB.
+    /// least 4 MiB; and what shards of so many bytes take beside.
     pub(crate) fn preferred_segment_bytes(size: u64) -> u64 {
         let longest = (size / 64).checked_ilog2().map_or(0, |log| 1 << log);
-        u64::clamp(longest, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
+        u64::clamp(with_overhead(longest), MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 
     /// `None` when the device is too small, or the segments' size is not a multiple of 4096 from 32 KiB on.
@@ -231,14 +237,14 @@ mod tests {
 
     #[test]
     fn a_device_is_divided_by_its_size() {
-        assert_eq!(SegmentMap::preferred_segment_bytes(64 << 20), 5 << 20);
-        assert_eq!(SegmentMap::preferred_segment_bytes(700 << 20), 8 << 20);
-        assert_eq!(SegmentMap::preferred_segment_bytes(1 << 40), 16 << 20);
-        let least = SegmentMap::new(MIN_DEVICE_BYTES, 5 << 20).expect("fits");
+        assert_eq!(SegmentMap::preferred_segment_bytes(64 << 20), MIN_SEGMENT_BYTES);
+        assert_eq!(SegmentMap::preferred_segment_bytes(700 << 20), (8 << 20) + (256 << 10));
+        assert_eq!(SegmentMap::preferred_segment_bytes(1 << 40), MAX_SEGMENT_BYTES);
+        let least = SegmentMap::new(MIN_DEVICE_BYTES, MIN_SEGMENT_BYTES).expect("fits");
         assert_eq!((least.count, least.capacity()), (8, 4 * least.record_bytes()));
-        assert_eq!(SegmentMap::new(MIN_DEVICE_BYTES - 1, 5 << 20), None);
+        assert_eq!(SegmentMap::new(MIN_DEVICE_BYTES - 1, MIN_SEGMENT_BYTES), None);
         assert_eq!(SegmentMap::new(u64::MAX, 0), None);
-        assert_eq!(SegmentMap::new(0, 5 << 20), None);
+        assert_eq!(SegmentMap::new(0, MIN_SEGMENT_BYTES), None);
         assert_eq!(least.range(7).end + SUPERBLOCK_BYTES, MIN_DEVICE_BYTES);
         assert_eq!(least.segment_at(least.range(3).start), 3);
         assert_eq!(least.segment_at(least.range(3).end - 1), 3);

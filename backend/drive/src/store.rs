@@ -237,7 +237,8 @@ impl<D: Device> Store<D> {
             return Ok(());
         }
         let header = SegmentHeader::new(SegmentState::Open, kind, tail.generation, self.flushed);
-        let (block, place) = (self.header_block(tail.segment, &header), self.map.header_places(tail.segment)[1]);
+        let (block, place) =
+            (self.header_block(tail.segment, &header), self.map.header_places(tail.segment)[1]);
         self.shared.device.write_at(block.as_slice(), place).map_err(|error| self.note(error))?;
         self.shared.device.flush().map_err(|error| self.fail(error))?;
         self.vouched = self.flushed;

@@ -118,14 +118,13 @@ mod tests {
         let item = prop::collection::vec(any::<u8>(), 1..=64)
             .prop_map(|bytes| RecordKey::Item(ItemKey::new(&bytes).expect("short")));
         let key = prop_oneof![shard, item];
-        (key, any::<bool>(), any::<u32>(), any::<u64>(), 0..4_194_304_u32, 4096..9000_u32, 0..=4096_u16).prop_map(
-            |(key, deletes, place, seq, payload_bytes, unit, description_bytes)| {
+        (key, any::<bool>(), any::<u32>(), any::<u64>(), 0..4_194_304_u32, 4096..9000_u32, 0..=4096_u16)
+            .prop_map(|(key, deletes, place, seq, payload_bytes, unit, description_bytes)| {
                 let key_bytes = u8::try_from(key.tail_bytes().len()).expect("short");
                 let at = 4096 + u64::from(place) * 64;
                 let entry = Entry { at, payload_bytes, unit, description_bytes, key_bytes };
                 Record { seq, key, deletes, entry }
-            },
-        )
+            })
     }
 
     proptest! {

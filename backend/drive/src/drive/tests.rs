@@ -1,9 +1,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use weft_device::{Fault, MemoryDevice};
 use crate::store::tests::{IDENTITY, device, key, shard};
 use crate::store::{DeviceFailed, Store};
+use weft_device::{Fault, MemoryDevice};
 
 /// A device whose flushes tell that they began and wait until they may go on.
 #[derive(Debug)]

@@ -86,21 +86,19 @@ impl Plan {
     }
 
     fn verify(&self, salt: &HeaderSalt, first: &Bytes, second: Option<Bytes>) -> Result<Loaded, LoadError> {
-        let (front, rest) =
-            first.split_at_checked(self.entry.front_bytes()).ok_or(LoadError::Corrupt)?;
+        let (front, rest) = first.split_at_checked(self.entry.front_bytes()).ok_or(LoadError::Corrupt)?;
         let header = RecordHeader::decode(front, self.entry.at, salt)
             .filter(|header| header.record.key == self.key && header.record.entry == self.entry)
             .filter(|header| header.generation == self.generation && !header.record.deletes)
             .ok_or(LoadError::Corrupt)?;
-        let table =
-            Table::verify(&header, &front[self.entry.header_bytes()..]).ok_or(LoadError::Corrupt)?;
+        let table = Table::verify(&header, &front[self.entry.header_bytes()..]).ok_or(LoadError::Corrupt)?;
         let description = first.slice_ref(table.description);
         let payload = second.unwrap_or_else(|| {
             let skipped = first.len() - rest.len() + self.covered.start as usize;
             first.slice(skipped.min(first.len())..)
         });
-        let wanted = (self.range.start - self.covered.start) as usize
-            ..(self.range.end - self.covered.start) as usize;
+        let wanted =
+            (self.range.start - self.covered.start) as usize..(self.range.end - self.covered.start) as usize;
         if payload.len() < wanted.end {
             return Err(LoadError::Corrupt);
         }
@@ -171,10 +169,9 @@ fn run<D: Device>(shared: Arc<Shared<D>>, plan: Plan, wanted: Wanted, done: Done
             Box::new(move |read| Parts::arrived(&whole, |parts| parts.second = Some(read.map(Some)))),
         );
     }
-    parts.device.read_then(
-        first,
-        Box::new(move |read| Parts::arrived(&whole, |parts| parts.first = Some(read))),
-    );
+    parts
+        .device
+        .read_then(first, Box::new(move |read| Parts::arrived(&whole, |parts| parts.first = Some(read))));
 }
 
 type Then = Box<dyn FnOnce(io::Result<Bytes>, io::Result<Option<Bytes>>) + Send>;

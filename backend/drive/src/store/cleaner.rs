@@ -180,7 +180,8 @@ impl<D: Device> Store<D> {
         if !self.make_room_for_moved(&record)? {
             return Ok(Moved::NoRoom);
         }
-        let (table, rest) = bytes[entry.header_bytes()..].split_at(entry.front_bytes() - entry.header_bytes());
+        let (table, rest) =
+            bytes[entry.header_bytes()..].split_at(entry.front_bytes() - entry.header_bytes());
         let payload = &rest[..entry.payload_bytes as usize];
         let content = Content { table_crc: header.table_crc, table, payload };
         self.append_record(SegmentKind::Moved, record, &content, Some(from))?;

@@ -72,12 +72,22 @@ pub(super) struct Content<'a> {
 
 impl<D: Device> Store<D> {
     /// Adds a record to the group; the tail of its kind has room for it.
-    pub(super) fn append(&mut self, kind: SegmentKind, body: &Body, latest: Latest) -> Result<(), DeviceFailed> {
+    pub(super) fn append(
+        &mut self,
+        kind: SegmentKind,
+        body: &Body,
+        latest: Latest,
+    ) -> Result<(), DeviceFailed> {
         let record = Record { seq: 0, key: body.key.clone(), deletes: body.deletes, entry: body.layout };
         self.group.bytes += if body.deletes { 0 } else { body.layout.footprint() };
         self.group.latest.insert(body.key.clone(), latest);
         let table_crc = crc32c::crc32c(&body.table);
-        self.append_record(kind, record, &Content { table_crc, table: &body.table, payload: body.payload }, None)
+        self.append_record(
+            kind,
+            record,
+            &Content { table_crc, table: &body.table, payload: body.payload },
+            None,
+        )
     }
 
     /// Adds a record, whose place and sequence are found here.

@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 
+use super::Store;
 use super::group::Group;
 use super::segments::{Sealing, Tail, Tails};
-use super::Store;
 use crate::ledger::{Index, Ledger, Segment};
 use crate::reader::Shared;
 use crate::scan::{FoundSegment, Scanner};
@@ -203,9 +203,8 @@ fn tails(found: &[FoundSegment], map: SegmentMap) -> (Tails, Vec<Sealing>) {
         SegmentState::Sealed => found.to_sum_up,
         SegmentState::Free => false,
     });
-    let sealing = left.map(|(segment, found)| {
-        Sealing::of(map, segment, found.kind, found.generation, &found.records)
-    });
+    let sealing =
+        left.map(|(segment, found)| Sealing::of(map, segment, found.kind, found.generation, &found.records));
     let sealing = sealing.collect();
     (tails, sealing)
 }

@@ -167,7 +167,13 @@ pub(super) struct Sealing {
 
 impl Sealing {
     /// Of a segment with these records.
-    pub(super) fn of(map: SegmentMap, segment: usize, kind: SegmentKind, generation: u64, records: &[Record]) -> Self {
+    pub(super) fn of(
+        map: SegmentMap,
+        segment: usize,
+        kind: SegmentKind,
+        generation: u64,
+        records: &[Record],
+    ) -> Self {
         Tail::new(map, segment, generation, records).seal(kind).0
     }
 

@@ -8,9 +8,9 @@ use weft_types::{
 };
 
 use super::*;
-use weft_device::{Fault, MemoryDevice};
 use crate::reader::{ReadError, Usage};
 use crate::superblock::{DriveIdentity, HeaderSalt};
+use weft_device::{Fault, MemoryDevice};
 
 mod crashes;
 mod damage;

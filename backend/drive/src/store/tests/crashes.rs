@@ -174,13 +174,16 @@ fn check_shards(store: &Store<TestDevice>, history: &History, cut: usize, what: 
         let found = match reader.describe(key(*seq)) {
             Ok(header) => {
                 let len = header.geometry.shard_len(header.key.index);
-                Some((header, reader.read(key(*seq), 0..len).unwrap_or_else(|error| panic!("{what}: {error}"))))
+                Some((
+                    header,
+                    reader.read(key(*seq), 0..len).unwrap_or_else(|error| panic!("{what}: {error}")),
+                ))
             }
             Err(ReadError::Absent) => None,
             Err(error) => panic!("{what}, shard {seq}: {error}"),
         };
         let fits = possible(told, cut).any(|value| value == found.as_ref());
-        assert!(fits, "{what}, shard {seq}: there {}, told {told:?}", found.is_some());
+        assert!(fits, "{what}, shard {seq}: is it there? {}", found.is_some());
     }
 }
 

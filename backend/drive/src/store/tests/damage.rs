@@ -218,7 +218,10 @@ fn a_damaged_summary_costs_nothing_but_time() {
         // The summary stands in the last blocks but one.
         let Range { start, end } = map.records(segment);
         let bytes = device.bytes();
-        let last = (start..end).step_by(4096).filter(|block| bytes[usize::try_from(*block).expect("small")] != 0).last();
+        let last = (start..end)
+            .step_by(4096)
+            .filter(|block| bytes[usize::try_from(*block).expect("small")] != 0)
+            .last();
         device.damage(usize::try_from(last.expect("in use")).expect("small") + 9, |bytes| bytes[0] ^= 1, 1);
     }
     let damaged = device.bytes();

@@ -53,7 +53,8 @@ fn a_full_drive_is_emptied_and_filled_again() {
         if round % 3 == 0 {
             rest(&mut store);
             assert_eq!(free(&store), 20);
-            let left = device.bytes().chunks(4096).filter(|block| block.iter().any(|byte| *byte != 0)).count();
+            let left =
+                device.bytes().chunks(4096).filter(|block| block.iter().any(|byte| *byte != 0)).count();
             assert!(left <= 4 + 2 * 20, "superblocks and segments' headers, not {left} blocks");
         }
         assert_eq!(fill(&mut store, round * 1000, 4000), count, "round {round}");
@@ -160,6 +161,42 @@ fn what_counts_as_writable_can_be_written() {
         store.flush().expect("flushed");
         deleted = from;
     }
+}
+
+#[test]
+fn the_longest_shards_fill_a_device_too() {
+    for len in [2 << 20, 1 << 20] {
+        let device = Arc::new(MemoryDevice::new(128 << 20));
+        let options = FormatOptions { identity: IDENTITY, salt: HeaderSalt([7; 32]), segment_bytes: None };
+        Store::format(&device, options).expect("formatted");
+        let mut store = open(&device);
+        let Usage { capacity, writable, .. } = store.reader().usage();
+        assert!(writable == capacity && capacity.get() > (128 << 20) / 5 * 4, "{capacity}");
+        let mut seq = 0;
+        loop {
+            let (header, payload) = wide_shard(seq, len);
+            match store.put(&header, payload) {
+                Ok(_) => store.flush().expect("flushed"),
+                Err(PutError::NoSpace) => break,
+                Err(other) => panic!("{other}"),
+            }
+            seq += 1;
+        }
+        let used = store.reader().usage().used.get();
+        assert!(used + u64::from(len) + capacity.get() / 20 > capacity.get(), "{used} of {capacity}");
+    }
+}
+
+/// Shard 0 of an extent of 4 MiB that has so many bytes of it.
+fn wide_shard(seq: u64, len: u32) -> (ShardHeader, Bytes) {
+    let data = u8::try_from((4 << 20) / len).expect("few");
+    let protection = Protection::new(data, data / 2).expect("offered");
+    let geometry = Geometry::new(protection, ByteCount::new(4 << 20)).expect("in range");
+    let key = key(seq);
+    let payload: Bytes = value(seq, geometry.shard_len(key.index), 1);
+    let mut digests = vec![Digest([0; 32]); protection.width().into()];
+    digests[0] = Digest(*blake3::hash(&payload).as_bytes());
+    (ShardHeader { geometry, digests, ..shard(seq, 100, 1).0 }, payload)
 }
 
 #[test]
