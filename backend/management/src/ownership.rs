@@ -161,3 +161,6 @@ fn swap_refusal(error: ChangeError<SwapRefusal>) -> SwapRefusal {
         ChangeError::Write(error) => SwapRefusal::Store { reason: in_one_line(&error) },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,7 +117,8 @@ impl Contents {
         }
         let deleting = self.filesystem(filesystem).is_some_and(|filesystem| filesystem.deleting);
         let forgotten = row.segments.is_empty() && row.ends.is_empty() && row.checkpoint.is_none();
-        if !(deleting && forgotten) && !may_follow(known, &row) {
+        let may_stand = may_follow(known, &row) || (deleting && forgotten);
+        if !may_stand {
             return Err(SwapRefusal::Malformed);
         }
         let states = self.filesystems.iter_mut().filter(|row| row.id == filesystem);

@@ -139,6 +139,18 @@ fn an_end_may_stand_for_ownerships_that_wrote_nothing() {
     assert_eq!(contents.swap_shard(id, SHARD, grown, OWNER), Ok(()));
 }
 
+#[test]
+fn only_what_is_being_deleted_may_forget_its_log() {
+    let (mut contents, id, row) = owned();
+    let grown = next(&row, |row| row.segments = vec![segment(1, &[1, 2, 3])]);
+    contents.swap_shard(id, SHARD, grown.clone(), OWNER).expect("sound");
+    let forgotten = next(&grown, |row| row.segments.clear());
+    let swap = |contents: &mut Contents| contents.swap_shard(id, SHARD, forgotten.clone(), OWNER);
+    assert_eq!(swap(&mut contents), Err(SwapRefusal::Malformed));
+    contents.mark_deleting("home").expect("marked");
+    assert_eq!(swap(&mut contents), Ok(()));
+}
+
 proptest! {
     #[test]
     fn no_epoch_is_given_twice(
