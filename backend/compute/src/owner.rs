@@ -138,6 +138,15 @@ impl Owner {
         self.lease.check(Instant::now())
     }
 
+    /// Waits until an answer may be given that depends on whatever was executed so far.
+    ///
+    /// # Errors
+    /// As [`answerable`](Self::answerable).
+    pub async fn settled(&self) -> Result<(), Fault> {
+        let last = self.committer.rows().last();
+        self.answerable(last).await
+    }
+
     /// Reads rows. What was read may not be durable yet.
     ///
     /// # Errors

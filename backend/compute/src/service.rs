@@ -49,7 +49,10 @@ async fn open_session(
 ) -> Result<SessionOpened, Failure<OpenRefusal>> {
     let owner = filesystems.by_name(&call.filesystem).await.map_err(Failure::Refused)?;
     let node = context.peer.node;
-    owner.may_open(node, &call, Instant::now())?.map_err(Failure::Refused)?;
+    if let Err(refusal) = owner.may_open(node, &call, Instant::now())? {
+        owner.settled().await?;
+        return Err(Failure::Refused(refusal));
+    }
     let register = RegisterSession { owner: owner.held(), node };
     let registered =
         filesystems.cluster.ask(&register).await.map_err(|error| not_registered(&owner, &error))?;
@@ -61,10 +64,9 @@ async fn open_session(
         if let Err(error) = filesystems.cluster.ask(&end).await {
             tracing::debug!(%session, error = &error as &dyn std::error::Error, "a session is left over");
         }
-        return match opening? {
-            SessionOpening::Refused(refusal) => Err(Failure::Refused(refusal)),
-            SessionOpening::Opened { .. } => Err(Fault::Internal.into()),
-        };
+        let SessionOpening::Refused(refusal) = opening? else { return Err(Fault::Internal.into()) };
+        owner.settled().await?;
+        return Err(Failure::Refused(refusal));
     };
     owner.answerable(durable_with).await?;
     tracing::info!(%session, filesystem = %owner.filesystem(), host = call.holder.host, "a session is open");
@@ -90,11 +92,15 @@ async fn renew_session(
     context: CallContext,
     call: RenewSession,
 ) -> Result<SessionRenewed, Failure<SessionGone>> {
-    let received = Instant::now();
     let ended = Failure::Refused(SessionGone::Ended);
     let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended.clone())?;
-    let renewed = owner.renew_session(context.peer.node, call.session, received)?;
-    if renewed { Ok(SessionRenewed { lease_ms: lease_ms(&filesystems) }) } else { Err(ended) }
+    let renewed = owner.renew_session(context.peer.node, call.session, Instant::now())?;
+    if !renewed {
+        // Its end may not be durable yet.
+        owner.settled().await?;
+        return Err(ended);
+    }
+    Ok(SessionRenewed { lease_ms: lease_ms(&filesystems) })
 }
 
 async fn close_session(
@@ -104,7 +110,10 @@ async fn close_session(
 ) -> Result<SessionClosed, Failure<SessionGone>> {
     let ended = Failure::Refused(SessionGone::Ended);
     let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended.clone())?;
-    let durable_with = owner.close_session(context.peer.node, call.session, Instant::now())?.ok_or(ended)?;
+    let Some(durable_with) = owner.close_session(context.peer.node, call.session, Instant::now())? else {
+        owner.settled().await?;
+        return Err(ended);
+    };
     owner.answerable(durable_with).await?;
     tracing::info!(session = %call.session, "a session was closed");
     Ok(SessionClosed {})

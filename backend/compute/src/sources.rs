@@ -6,11 +6,14 @@ use std::time::SystemTime;
 
 use weft_types::Timestamp;
 
+type Random = dyn Fn(&mut [u8]) + Send + Sync;
+type Clock = dyn Fn() -> Timestamp + Send + Sync;
+
 /// Chance and the time of day, as arguments. Cheap to clone; clones draw from the same sources.
 #[derive(Clone)]
 pub struct Sources {
-    random: Arc<dyn Fn(&mut [u8]) + Send + Sync>,
-    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    random: Arc<Random>,
+    clock: Arc<Clock>,
 }
 
 impl Sources {

@@ -18,23 +18,6 @@ use weft_wire::drive::ShardKey;
 use weft_wire::meta::{Caller, Commit, MakeNode, MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode};
 use weft_wire::{Call, Fault};
 
-/// Calls again for as long as nobody serves.
-async fn call_until_served<C: Call>(
-    pool: &Pool,
-    compute: &Running,
-    call: C,
-) -> Result<C::Reply, CallError<C::Refusal>> {
-    let calls = async {
-        loop {
-            match pool.call(&compute.peer, &call, Bulk::none(), LONG).await {
-                Err(CallError::Fault(Fault::NotServing)) => tokio::task::yield_now().await,
-                outcome => return outcome.map(|(reply, _)| reply),
-            }
-        }
-    };
-    tokio::time::timeout(LONG, calls).await.expect("somebody serves")
-}
-
 async fn call<C: Call>(pool: &Pool, compute: &Running, call: C) -> Result<C::Reply, CallError<C::Refusal>> {
     pool.call(&compute.peer, &call, Bulk::none(), LONG).await.map(|(reply, _)| reply)
 }
@@ -137,7 +120,7 @@ async fn a_session_goes_on_after_the_process_is_started_anew() {
 
     let compute = cluster.start();
     let renew = RenewSession { filesystem: FILESYSTEM, session: mount.session };
-    let renewed = call_until_served(&cluster.frontend, &compute, renew).await.expect("renewed");
+    let renewed = call(&cluster.frontend, &compute, renew).await.expect("renewed");
     assert_eq!(renewed.lease_ms, 10_000);
     assert_eq!(call(&cluster.frontend, &compute, made).await.expect("the first answer"), first);
     mount.ask(&compute, lookup("a")).await.expect("is there");
@@ -395,7 +378,7 @@ async fn metadata_goes_on_without_one_of_the_drives_of_its_log() {
     let compute = cluster.start();
     for name in ["before", "without it"] {
         let next = mount.next(lookup(name));
-        call_until_served(&cluster.frontend, &compute, next).await.expect("is there");
+        call(&cluster.frontend, &compute, next).await.expect("is there");
     }
     compute.stop().await;
 }

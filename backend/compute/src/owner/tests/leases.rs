@@ -65,3 +65,18 @@ async fn nothing_is_answered_while_an_earlier_owner_may() {
         "a session's new lease begins when it can be renewed"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_waits_for_what_it_depends_on() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let frontend = Frontend::attach(&owner).await;
+    owner.settled().await.expect("all is durable");
+    bench.log.set_gate(false);
+    owner.close_session(NODE, frontend.session, Instant::now()).expect("closes");
+    assert_eq!(owner.renew_session(NODE, frontend.session, Instant::now()), Ok(false));
+    let waits = tokio::time::timeout(SECOND, owner.settled()).await;
+    assert!(waits.is_err(), "the end is not durable");
+    bench.log.set_gate(true);
+    owner.settled().await.expect("now it is");
+}

@@ -211,8 +211,4 @@ impl ShardLog for TestLog {
     async fn maintain(&self) -> Result<(), MaintainError> {
         Ok(())
     }
-
-    async fn erase(&self) -> Result<(), MaintainError> {
-        Ok(())
-    }
 }
