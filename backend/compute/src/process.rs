@@ -139,8 +139,10 @@ fn report(filesystems: &Filesystems) -> ComputeReport {
         respread_left: 0,
         orphans_deleted: 0,
         reconciling: 0,
+        extents: 0,
     };
     for owner in owners {
+        report.extents += owner.read(|tx| weft_meta::placed::count(tx)).unwrap_or_default();
         report.sessions += owner.session_count() as u64;
         report.operations += owner.operations();
         report.batches += owner.progress().borrow().batches;

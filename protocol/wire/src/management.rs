@@ -149,6 +149,9 @@ pub struct ComputeReport {
     /// Drives that are being compared with the extent rows after their return.
     #[n(7)]
     pub reconciling: u64,
+    /// Extents that have shards on drives, dead ones that wait for their deletion included.
+    #[n(8)]
+    pub extents: u64,
 }
 
 /// A frontend's counters since it started.

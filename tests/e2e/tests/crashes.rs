@@ -103,7 +103,7 @@ fn two_devices_and_the_whole_index_may_go() {
     cluster.forget_indexes();
     let up = cluster.start().success();
     for drive in [first, second] {
-        assert!(up.stderr.contains(&format!("drive{drive}")), "up names what is missing: {}", up.stderr);
+        assert!(up.stdout.contains(&format!("drive{drive}")), "up names what is missing: {}", up.stdout);
     }
     workload.verify().expect("what was promised is there");
     // Not fsynced, but older than the five seconds after which dirty bytes are committed, or not there at all.

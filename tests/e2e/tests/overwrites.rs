@@ -57,5 +57,5 @@ fn read_all(cluster: &Cluster, expected: &[u8]) -> Duration {
 
 /// Extents that the filesystem's metadata knows, dead ones that wait for their deletion included.
 fn extents(cluster: &Cluster) -> u64 {
-    cluster.json(&["status"])["extents"].as_u64().expect("status counts extents")
+    cluster.json(&["status"])["care"]["extents"].as_u64().expect("status counts extents")
 }

@@ -44,6 +44,7 @@ fn healthy() -> Cluster {
         respread_left: 0,
         orphans_deleted: 0,
         reconciling: 0,
+        extents: 0,
     };
     let frontend = FrontendReport {
         filesystem: "default".to_owned(),

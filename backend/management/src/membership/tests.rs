@@ -52,6 +52,7 @@ fn of_compute(node: NodeId) -> Heartbeat {
         respread_left: 0,
         orphans_deleted: 0,
         reconciling: 0,
+        extents: 0,
     };
     heartbeat(node, 1, NodeReport::Compute(report))
 }

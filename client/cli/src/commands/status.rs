@@ -74,6 +74,8 @@ struct CareView {
     reconciling: u64,
     /// Shards that drives that came back were found not to hold.
     missing_shards: u64,
+    /// Extents that have shards on drives.
+    extents: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -212,11 +214,12 @@ fn losses_survived(status: &Status, here: &Here<'_>) -> Option<u8> {
 
 fn care(status: &Status) -> CareView {
     let missing_shards = status.map.drives.iter().map(|drive| drive.missing).fold(0, u64::saturating_add);
-    let mut care = CareView { respread_left: 0, reconciling: 0, missing_shards };
+    let mut care = CareView { respread_left: 0, reconciling: 0, missing_shards, extents: 0 };
     for node in &status.nodes {
         if let Some(NodeReport::Compute(report)) = node.last.as_ref().map(|last| &last.report) {
             care.respread_left = care.respread_left.saturating_add(report.respread_left);
             care.reconciling = care.reconciling.saturating_add(report.reconciling);
+            care.extents = care.extents.saturating_add(report.extents);
         }
     }
     care
