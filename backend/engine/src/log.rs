@@ -130,12 +130,6 @@ pub trait ShardLog: Send + Sync {
     /// # Errors
     /// [`MaintainError`]
     fn maintain(&self) -> impl Future<Output = Result<(), MaintainError>> + Send;
-
-    /// Lets go of the whole log and its checkpoints, wherever they are: the shard is no more. Nothing is appended after.
-    ///
-    /// # Errors
-    /// [`MaintainError`]: something may be left; call it again.
-    fn erase(&self) -> impl Future<Output = Result<(), MaintainError>> + Send;
 }
 
 /// An ownership that has ended wanted to write.

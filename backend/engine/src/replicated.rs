@@ -219,10 +219,6 @@ impl<D: LogDrives, R: ShardRegistry> ShardLog for ReplicatedLog<D, R> {
     async fn maintain(&self) -> Result<(), MaintainError> {
         self.keep_up().await
     }
-
-    async fn erase(&self) -> Result<(), MaintainError> {
-        self.erase_everywhere().await
-    }
 }
 
 impl<D, R> std::fmt::Debug for ReplicatedLog<D, R> {

@@ -177,14 +177,6 @@ impl ShardLog for MemoryLog {
     async fn maintain(&self) -> Result<(), MaintainError> {
         Ok(())
     }
-
-    async fn erase(&self) -> Result<(), MaintainError> {
-        self.with(|state| {
-            state.batches.clear();
-            state.checkpoint = None;
-        });
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,20 @@ fn with_list(row: &ShardRow, first: u64, old: &[DriveHome], new: &[DriveHome]) -
     Some(row)
 }
 
+/// Whether a drive may hold records of earlier ownerships from `first` on that are needed there: a segment says that it
+/// does, and was not begun by the ownership that the row is of.
+fn needs_earlier(row: &ShardRow, home: DriveHome, first: u64) -> bool {
+    let own = match (row.ends.last(), &row.checkpoint) {
+        (Some(end), _) if end.epoch.next() == row.epoch => end.seq + 1,
+        (_, Some(root)) if root.position.epoch == row.epoch => first,
+        _ => u64::MAX,
+    };
+    row.segments.iter().enumerate().any(|(at, segment)| {
+        let ends_before = row.segments.get(at + 1).is_some_and(|next| next.first <= first);
+        segment.drives.contains(&home) && !ends_before && segment.first < own
+    })
+}
+
 impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
     /// [`ShardLog::maintain`](crate::ShardLog::maintain)
     pub(super) async fn keep_up(&self) -> Result<(), MaintainError> {
@@ -123,17 +137,14 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
         new: &[DriveHome],
     ) -> Result<(), MaintainError> {
         let mut next = row.checkpoint.as_ref().map_or(first, |root| first.max(root.position.seq));
-        let named = |home: &DriveHome| row.segments.iter().any(|segment| segment.drives.contains(home));
         let failed = |home: DriveHome, failure: Failure| {
             self.shun(home, &failure);
             MaintainError::Unavailable { reason: format!("drive {}: {failure}", home.drive) }
         };
         for home in new {
-            // What a drive of another segment holds may be needed.
-            let ready = if named(home) {
-                self.seal(*home).await.map(|_| ())
-            } else {
-                self.prepare(*home, next).await
+            let ready = match needs_earlier(row, *home, next) {
+                true => self.seal(*home).await.map(|_| ()),
+                false => self.prepare(*home, next).await,
             };
             self.check()?;
             ready.map_err(|failure| failed(*home, failure))?;
@@ -246,29 +257,6 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
             row.checkpoint.as_ref().is_some_and(|root| root.drives.iter().any(|home| !serves(&map, *home)));
         let mut state = self.state();
         state.checkpoint_thin = thin.then(|| state.checkpoint_thin.unwrap_or_else(Instant::now));
-    }
-
-    /// [`ShardLog::erase`](crate::ShardLog::erase)
-    pub(super) async fn erase_everywhere(&self) -> Result<(), MaintainError> {
-        self.check()?;
-        let _one = self.maintaining.lock().await;
-        let map = self.drives.map();
-        let mut calls = Together::new();
-        for drive in map.drives.iter().map(home).filter(|home| serves(&map, *home)) {
-            calls.add(drive, async move {
-                self.seal(drive).await.map_err(|failure| failure.to_string())?;
-                let call = TrimLog { log: self.key, epoch: self.epoch, up_to: u64::MAX, void_after: None };
-                self.within(self.drives.trim(drive, call)).await.map_err(|failure| failure.to_string())?;
-                self.delete_objects_of(drive, |_| true).await
-            });
-        }
-        for (home, done) in calls.all().await {
-            self.check()?;
-            let unavailable =
-                |reason| MaintainError::Unavailable { reason: format!("drive {}: {reason}", home.drive) };
-            done.map_err(unavailable)?;
-        }
-        Ok(())
     }
 }
 
