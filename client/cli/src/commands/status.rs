@@ -324,8 +324,11 @@ mod tests {
         assert_eq!(drives(&count), "6 of 6 up");
         (count.returning, count.buffered) = (2, 1);
         assert_eq!(drives(&count), "6 of 6 up, 2 of them back and being compared, 1 through the page cache");
-        let none = CareView { respread_left: 0, reconciling: 0, missing_shards: 0 };
+        let none = CareView { respread_left: 0, reconciling: 0, missing_shards: 0, extents: 0 };
         assert!(doing(&none).is_empty());
-        assert_eq!(doing(&CareView { respread_left: 3, reconciling: 1, missing_shards: 9 }).len(), 3);
+        assert_eq!(
+            doing(&CareView { respread_left: 3, reconciling: 1, missing_shards: 9, extents: 1 }).len(),
+            3
+        );
     }
 }
