@@ -15,7 +15,7 @@ use crate::sources::Sources;
 
 /// Why an ownership's keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeysError {
+pub enum KeysError {
     /// The KMS does not unwrap a filesystem key.
     #[error(transparent)]
     Kms(#[from] KmsError),
@@ -51,8 +51,11 @@ impl Keys {
         Self { filesystem, metadata, names: weft_keys::NameHasher::new(name), sources }
     }
 
-    /// Unwraps what management gave, through the KMS.
-    pub(crate) async fn unwrap(
+    /// Unwraps what management gave, through the KMS. New data keys are drawn from `sources`.
+    ///
+    /// # Errors
+    /// [`KeysError`]
+    pub async fn unwrap(
         ownership: &Ownership,
         cluster: ClusterId,
         kms: &dyn KeyManagement,

@@ -36,8 +36,10 @@ pub use care::{
 pub use closing::{Closing, ClosingError, SessionEnds};
 pub use cluster::View;
 pub use committer::{Progress, Worker};
-pub use keys::Keys;
-pub use owner::{Attempt, Lease, OpenOwnerError, Opened, Opening, Owner, SHARD, SessionOpening};
+pub use keys::{Keys, KeysError};
+pub use owner::{
+    Attempt, Lease, OpenOwnerError, Opened, Opening, Owner, SHARD, SessionOpening, must_wait, needs_newer_map,
+};
 pub use process::{ComputeConfig, ComputeProcess, StartError};
 pub use rows::Tx;
 pub use settings::ComputeSettings;

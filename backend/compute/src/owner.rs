@@ -27,8 +27,7 @@ use crate::sources::Sources;
 
 pub use lease::Lease;
 pub use open::{OpenOwnerError, Opened, Opening, SHARD};
-pub use operations::Attempt;
-pub(crate) use operations::{must_wait, needs_newer_map};
+pub use operations::{Attempt, must_wait, needs_newer_map};
 pub use sessions::SessionOpening;
 
 /// Rows that are removed in one go for work that was left.

@@ -175,7 +175,7 @@ pub(super) const NO_SPACE: SpaceView = SpaceView { capacity: ByteCount::new(0), 
 
 /// Whether an operation cannot be answered yet, because management was not heard of since this process started. A
 /// refusal would be believed: the caller would write everything to the drives anew, or say that they are full.
-pub(crate) const fn must_wait(op: &MetaOp, view: &View) -> bool {
+pub const fn must_wait(op: &MetaOp, view: &View) -> bool {
     match op {
         MetaOp::Commit(_) | MetaOp::Compact(_) => view.map.is_none(),
         MetaOp::GetSpace => view.space.is_none(),
@@ -184,7 +184,7 @@ pub(crate) const fn must_wait(op: &MetaOp, view: &View) -> bool {
 }
 
 /// Whether an operation speaks of placement groups that this map does not know, or not as they are now.
-pub(crate) fn needs_newer_map(op: &MetaOp, view: &View) -> bool {
+pub fn needs_newer_map(op: &MetaOp, view: &View) -> bool {
     let extents = match op {
         MetaOp::Commit(commit) => &commit.extents,
         MetaOp::Compact(compact) => &compact.extents,

@@ -1,9 +1,11 @@
+mod cluster;
 mod crashes;
 
 mod leases;
 mod log;
 mod operations;
 mod sessions;
+mod whole_path;
 
 use std::path::Path;
 use std::time::Duration;

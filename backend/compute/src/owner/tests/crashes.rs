@@ -6,10 +6,10 @@ use weft_wire::meta::{AttributeChanges, ListDirectory, Rename, RenameMode};
 
 use super::*;
 
-type Listing = BTreeMap<Vec<u8>, (Inode, u16)>;
+pub(super) type Listing = BTreeMap<Vec<u8>, (Inode, u16)>;
 
 /// Operations that are sent at once before the first of them is answered; each has a slot of its own.
-const AT_ONCE: usize = 3;
+pub(super) const AT_ONCE: usize = 3;
 
 fn rename(from: &str, to: &str) -> MetaOp {
     let (parent, new_parent) = (Inode::ROOT, Inode::ROOT);
@@ -32,7 +32,7 @@ fn directory(text: &str) -> MetaOp {
 }
 
 /// Mutations, each of which changes what is listed, and some that are refused.
-fn workload() -> Vec<MetaOp> {
+pub(super) fn workload() -> Vec<MetaOp> {
     let mut ops = Vec::new();
     for round in 0..6 {
         let text = |kind: &str| format!("{kind} {round}");
@@ -48,7 +48,7 @@ fn workload() -> Vec<MetaOp> {
 }
 
 /// What there is: names, and the modes of what they name; and the mode of the root.
-async fn listing(owner: &Owner, frontend: &mut Frontend) -> Listing {
+pub(super) async fn listing(owner: &Owner, frontend: &mut Frontend) -> Listing {
     let list = ListDirectory { inode: Inode::ROOT, after: 0, limit: 100, with_attributes: true };
     let mut found: Listing = match frontend.ask(owner, MetaOp::ListDirectory(list)).await {
         Ok(MetaReply::Directory(page)) => page
@@ -68,16 +68,16 @@ async fn listing(owner: &Owner, frontend: &mut Frontend) -> Listing {
     found
 }
 
-fn call(session: SessionId, number: usize, op: &MetaOp) -> Meta {
+pub(super) fn call(session: SessionId, number: usize, op: &MetaOp) -> Meta {
     let slot = SlotId::new(u16::try_from(number % AT_ONCE).expect("few"));
     let seq = SlotSeq::new((number / AT_ONCE) as u64 + 1);
     Meta { filesystem: FILESYSTEM, session, slot, seq, caller: Caller::default(), op: op.clone() }
 }
 
-type Answer = Result<MetaReply, MetaError>;
+pub(super) type Answer = Result<MetaReply, MetaError>;
 
 /// What is the same whenever an operation is done: keys are drawn, and times told, anew.
-fn outline(answer: &Answer) -> Result<Option<Inode>, MetaError> {
+pub(super) fn outline(answer: &Answer) -> Result<Option<Inode>, MetaError> {
     match answer {
         Ok(MetaReply::Opened(opened)) => Ok(Some(opened.attributes.inode)),
         Ok(MetaReply::Attributes(attributes)) => Ok(Some(attributes.inode)),
@@ -88,13 +88,24 @@ fn outline(answer: &Answer) -> Result<Option<Inode>, MetaError> {
 
 /// What a frontend has heard.
 #[derive(Default)]
-struct Heard {
-    sent: usize,
-    answers: Vec<Answer>,
+pub(super) struct Heard {
+    pub(super) sent: usize,
+    pub(super) answers: Vec<Answer>,
 }
 
 /// Sends the workload, some operations at once, and hears the answers in their order.
 async fn run(owner: &Owner, session: SessionId, ops: &[MetaOp], heard: &mut Heard) {
+    run_with(owner, session, ops, heard, Duration::ZERO).await;
+}
+
+/// The same, with a pause after each answer.
+pub(super) async fn run_with(
+    owner: &Owner,
+    session: SessionId,
+    ops: &[MetaOp],
+    heard: &mut Heard,
+    pause: Duration,
+) {
     for some in ops.chunks(AT_ONCE) {
         let mut waiting = Vec::new();
         for op in some {
@@ -108,11 +119,14 @@ async fn run(owner: &Owner, session: SessionId, ops: &[MetaOp], heard: &mut Hear
             owner.answerable(durable_with).await.expect("durable");
             heard.answers.push(answer);
         }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 
 /// What there is after each operation, and the answers.
-async fn reference(ops: &[MetaOp]) -> (Vec<Listing>, Vec<Answer>, u64) {
+pub(super) async fn reference(ops: &[MetaOp]) -> (Vec<Listing>, Vec<Answer>, u64) {
     let bench = Bench::new();
     let owner = bench.open(1).await;
     let mut frontend = Frontend::attach(&owner).await;
@@ -134,7 +148,7 @@ async fn reference(ops: &[MetaOp]) -> (Vec<Listing>, Vec<Answer>, u64) {
 }
 
 /// What of the index is left of a killed process.
-fn leave_index(bench: &Bench, next: &Bench, stale: &Path, kill: u64) {
+pub(super) fn leave_index(bench: &Bench, next: &Bench, stale: &Path, kill: u64) {
     match kill % 4 {
         0 => copy_index(&bench.index(), &next.index()),
         1 => {}
