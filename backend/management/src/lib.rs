@@ -33,6 +33,8 @@ mod secret_text;
 mod service;
 mod sessions;
 mod shards;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod space;
 mod status;
 mod store_drives;

@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 21] = [
+pub const PLAN: [(&str, Room); 22] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -58,6 +58,7 @@ pub const PLAN: [(&str, Room); 21] = [
     ("weft-gateway", room("gateway", Layer::Binary)),
     ("weft-house", room("tests", Layer::Test)),
     ("weft-e2e", room("tests", Layer::Test)),
+    ("weft-sim", room("tests", Layer::Test)),
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
