@@ -1,5 +1,7 @@
 //! Opening the filesystem's session, taking over from a dead process of this host.
 
+use std::time::Duration;
+
 use weft_core::{Core, CoreConfig, MEMORY_DEFAULT, MountError};
 use weft_pki::Credentials;
 use weft_types::SessionId;
@@ -10,6 +12,11 @@ use crate::admin;
 use crate::cluster::Cluster;
 use crate::host::{files, identity, process};
 use crate::start::MountPlan;
+
+/// No session lives longer without being renewed.
+const LEASE_MAX: Duration = Duration::from_secs(20);
+/// What its end takes beyond that.
+const ENDING: Duration = Duration::from_millis(1500);
 
 /// What the processes behind mounts are called: by their program, or by the link to it when it was replaced.
 const COMMANDS: [&str; 2] = ["weft", "exe"];
@@ -28,13 +35,25 @@ pub(super) fn open(
         Err(error) => Err(error),
     };
     let opened = match mount(None)? {
-        Err(MountError::Refused(OpenRefusal::Busy { session, holder, .. })) if has_died(&holder) => {
+        Err(MountError::Refused(OpenRefusal::Busy { session, holder, expires_ms })) if has_died(&holder) => {
             tracing::info!(process = holder.pid, "the process that mounted before is dead: taking over");
-            mount(Some(session))?
+            match mount(Some(session))? {
+                // It had another certificate, as before a recovery. Nobody renews its session any more.
+                Err(MountError::Refused(OpenRefusal::NotYours)) => {
+                    std::thread::sleep(wait_for_end(expires_ms));
+                    mount(None)?
+                }
+                opened => opened,
+            }
         }
         opened => opened,
     };
     opened.map_err(|error| explained(plan, error))
+}
+
+/// How long to wait until a session has ended that ends in so many milliseconds: no longer than any lease lasts.
+fn wait_for_end(expires_ms: u32) -> Duration {
+    Duration::from_millis(expires_ms.into()).min(LEASE_MAX) + ENDING
 }
 
 fn explained(plan: &MountPlan, error: MountError) -> FrontendError {
