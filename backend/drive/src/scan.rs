@@ -273,8 +273,21 @@ impl<D: Device> Scanner<'_, D> {
             found.gaps.iter().partition(|gap| gap.before < vouched || gap.between_groups);
         found.damaged += u32::try_from(lost.len()).unwrap_or(u32::MAX);
         found.unfinished = !unfinished.is_empty();
+        // What the cleaner moved still stands where it was: behind the first that is not whole none is needed, and
+        // the room may be.
+        let first_gap = unfinished.iter().map(|gap| gap.before).min();
+        let mut needless = first_gap.filter(|_| found.kind == SegmentKind::Moved).unwrap_or(usize::MAX);
+        let mut whole = Vec::new();
+        for at in vouched..found.records.len() {
+            if at < needless && self.is_whole(&found.records[at], found.generation)? {
+                whole.push(at);
+            } else if found.kind == SegmentKind::Moved {
+                needless = needless.min(at);
+            }
+        }
         for at in (vouched..found.records.len()).rev() {
-            if self.is_whole(&found.records[at], found.generation)? {
+            if whole.last() == Some(&at) {
+                whole.pop();
                 continue;
             }
             // Once a later flush is on the device it could not be told from those that it covered.
@@ -286,7 +299,8 @@ impl<D: Device> Scanner<'_, D> {
         if found.headless {
             let nothing = found.records.is_empty();
             found.state = if nothing { SegmentState::Free } else { SegmentState::Sealed };
-            found.damaged += if nothing { 0 } else { 2 };
+            // Of one that was just opened, power may have cut short that.
+            found.damaged += if vouched == 0 { 0 } else { 2 };
         }
         Ok(found.unfinished)
     }

@@ -147,10 +147,10 @@ impl<D: Device> Store<D> {
             None => {}
         }
         let body = Body::shard(header, header.geometry.slot_bytes(), &payload).ok_or(PutError::Malformed)?;
-        if !self.make_room(SegmentKind::Shards, &body)? {
+        let Some(kind) = self.make_room(SegmentKind::Shards, &body)? else {
             return Err(PutError::NoSpace);
-        }
-        self.append(SegmentKind::Shards, &body, Latest::Shard(digest))?;
+        };
+        self.append(kind, &body, Latest::Shard(digest))?;
         Ok(Stored::Appended)
     }
 
@@ -163,10 +163,10 @@ impl<D: Device> Store<D> {
         self.check()?;
         let too_long = PutItemError::TooLong { len: value.len() };
         let body = Body::item(key.clone(), value).ok_or(too_long)?;
-        if !self.make_room(SegmentKind::Items, &body)? {
+        let Some(kind) = self.make_room(SegmentKind::Items, &body)? else {
             return Err(PutItemError::NoSpace);
-        }
-        Ok(self.append(SegmentKind::Items, &body, Latest::Item)?)
+        };
+        Ok(self.append(kind, &body, Latest::Item)?)
     }
 
     /// Deletes a shard; says whether it was there. Durable after the next [`flush`](Self::flush).
@@ -197,10 +197,10 @@ impl<D: Device> Store<D> {
             return Ok(false);
         }
         let body = Body::tombstone(key);
-        if !self.make_room(SegmentKind::Items, &body)? {
+        let Some(kind) = self.make_room(SegmentKind::Items, &body)? else {
             return Err(DeleteError::NoSpace);
-        }
-        self.append(SegmentKind::Items, &body, Latest::Deleted)?;
+        };
+        self.append(kind, &body, Latest::Deleted)?;
         Ok(true)
     }
 

@@ -13,7 +13,7 @@ use super::{DeviceFailed, Store};
 use crate::ledger::Segment;
 use crate::record::{Body, Record};
 use crate::scan::verified;
-use crate::segment::{SegmentKind, SegmentState};
+use crate::segment::{BLOCK, SegmentKind, SegmentState};
 
 /// The most bytes moved between two groups while there is room.
 const STEP_BYTES: u64 = 1 << 20;
@@ -62,15 +62,23 @@ impl<D: Device> Store<D> {
         Ok(true)
     }
 
-    /// Gives back a segment, or a part of one, for a record that finds no room; `false` when nothing can be.
-    pub(super) fn relieve(&mut self) -> Result<bool, DeviceFailed> {
+    /// Gives back a segment, or a part of one, for a record that finds no room; `false` when nothing can be. A
+    /// deletion is worth moving much for little: it is what makes room.
+    pub(super) fn relieve(&mut self, deletes: bool) -> Result<bool, DeviceFailed> {
         let before = self.ledger.free();
         self.commit()?;
         if self.ledger.free() > before {
             return Ok(true);
         }
-        if self.victim.is_none() && !self.choose(self.map.worth_cleaning()) {
-            return self.abandon_dead_tail(self.map.worth_cleaning());
+        let worth = self.map.worth_cleaning();
+        if self.victim.is_none() && !self.choose(worth) {
+            if self.abandon_dead_tail(worth)? {
+                return Ok(true);
+            }
+            // Moving loses up to two blocks to padding.
+            if !deletes || !self.choose(2 * BLOCK + 1) {
+                return Ok(false);
+            }
         }
         self.move_some(u64::MAX)?;
         self.commit()?;
@@ -100,7 +108,6 @@ impl<D: Device> Store<D> {
     /// Makes the segment with the best yield the victim: much dead for little to move, and old rather than young,
     /// as more of a young one is about to die.
     pub(super) fn choose(&mut self, least: u64) -> bool {
-        let least = least.max(self.map.worth_cleaning());
         let now = u128::from(self.next_seq);
         // Without a free segment to go on in, only what fits is worth beginning.
         let room = self.tails.get(SegmentKind::Moved).map_or(0, |tail| tail.room());

@@ -216,8 +216,13 @@ impl<D: Device> Store<D> {
         room.min(self.map.capacity().saturating_sub(used + self.ledger.tombstone_bytes()))
     }
 
-    /// Lets the tail of a kind have room for a record; `false` when the device has none.
-    pub(super) fn make_room(&mut self, kind: SegmentKind, body: &Body<'_>) -> Result<bool, DeviceFailed> {
+    /// Lets the tail of a kind have room for a record, and says which tail has: a deletion goes where there is any.
+    /// `None` when the device has none.
+    pub(super) fn make_room(
+        &mut self,
+        kind: SegmentKind,
+        body: &Body<'_>,
+    ) -> Result<Option<SegmentKind>, DeviceFailed> {
         /// The most segments that one record waits for to be cleaned.
         const ROUNDS: usize = 256;
         let room = Room::of_body(body);
@@ -226,29 +231,41 @@ impl<D: Device> Store<D> {
                 self.commit()?;
             }
             if !self.has_capacity(room.footprint) {
-                return Ok(false);
+                return Ok(None);
             }
         }
         if !Tail::new(self.map, 0, 0, &[]).fits(&room) {
-            return Ok(false);
+            return Ok(None);
         }
         for _ in 0..ROUNDS {
-            if self.tails.get(kind).is_some_and(|tail| tail.fits(&room)) {
-                return Ok(true);
+            if self.fits(kind, &room) {
+                return Ok(Some(kind));
             }
-            let opened = self.open_segment(kind, body.deletes)? || self.adopt_moved(kind, &room)?;
-            if !opened && !self.relieve()? {
-                return Ok(false);
+            if self.open_segment(kind, body.deletes)? || self.adopt_moved(kind, &room)? {
+                continue;
+            }
+            if body.deletes && self.fits(SegmentKind::Shards, &room) {
+                return Ok(Some(SegmentKind::Shards));
+            }
+            if !self.relieve(body.deletes)? {
+                break;
             }
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    fn fits(&self, kind: SegmentKind, room: &Room) -> bool {
+        self.tails.get(kind).is_some_and(|tail| tail.fits(room))
     }
 
     /// Lets a kind go on where the cleaner is, which has a free segment of its own to go on in; `false` when the
     /// cleaner is at work, or has no room there either.
     fn adopt_moved(&mut self, kind: SegmentKind, room: &Room) -> Result<bool, DeviceFailed> {
-        let fits = self.tails.get(SegmentKind::Moved).is_some_and(|tail| tail.fits(room));
-        if !fits || kind == SegmentKind::Moved || self.victim.is_some() || self.ledger.free() == 0 {
+        if !self.fits(SegmentKind::Moved, room)
+            || kind == SegmentKind::Moved
+            || self.victim.is_some()
+            || self.ledger.free() == 0
+        {
             return Ok(false);
         }
         self.seal(kind)?;
@@ -266,8 +283,8 @@ impl<D: Device> Store<D> {
     /// Lets the cleaner's tail have room for a record; `false` when the device has none.
     pub(super) fn make_room_for_moved(&mut self, record: &Record) -> Result<bool, DeviceFailed> {
         let room = Room::of(record);
-        let fits = |store: &Self| store.tails.get(SegmentKind::Moved).is_some_and(|tail| tail.fits(&room));
-        Ok(fits(self) || (self.open_segment(SegmentKind::Moved, false)? && fits(self)))
+        let kind = SegmentKind::Moved;
+        Ok(self.fits(kind, &room) || (self.open_segment(kind, false)? && self.fits(kind, &room)))
     }
 
     /// Goes on in a free segment; `false` when there is none for this kind.

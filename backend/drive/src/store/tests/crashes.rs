@@ -7,7 +7,8 @@ use weft_device::crash::Recorder;
 use super::items::{item_key, value};
 use super::*;
 
-const SEGMENTS: u64 = 14;
+const SEGMENTS: u64 = 8;
+const SEGMENT_BYTES: u64 = 128 << 10;
 const SEEDS: u64 = 5;
 
 /// What became of a key, and up to which IO it was not known whether.
@@ -86,14 +87,14 @@ fn workload(recorder: &Arc<Recorder>, steps: u64, seed: u64) -> History {
         match draw.below(12) {
             0..=3 => {
                 let len = u32::try_from(100 + draw.below(90_000)).expect("small");
-                let new = shard(draw.below(40), len, 1);
+                let new = shard(draw.below(80), len, 1);
                 let seq = new.0.key.extent.seq.get();
                 if let Ok(Stored::Appended) = store.put(&new.0, new.1.clone()) {
                     history.shard(seq, began, Some(new));
                 }
             }
             4..=5 => {
-                let seq = draw.below(40);
+                let seq = draw.below(80);
                 if store.delete(key(seq)).expect("the headroom suffices") {
                     history.shard(seq, began, None);
                 }
@@ -127,7 +128,7 @@ fn workload(recorder: &Arc<Recorder>, steps: u64, seed: u64) -> History {
     history.flushed(recorder.now());
     assert_eq!(store.reader().usage().damage, Default::default());
     let unused = store.ledger.segments().iter().filter(|segment| segment.generation == 0).count();
-    assert!(steps < 500 || unused == 0, "segments are used and used again");
+    assert!(steps < 500 || unused < 2, "but for the one kept for the cleaner all segments were used");
     history
 }
 
@@ -201,7 +202,7 @@ fn check_items(store: &Store<TestDevice>, history: &History, cut: usize, what: &
 }
 
 fn recorder() -> Arc<Recorder> {
-    Arc::new(Recorder::from_bytes(device(SEGMENTS).bytes()).with_block(4096))
+    Arc::new(Recorder::from_bytes(device_of(SEGMENTS, SEGMENT_BYTES).bytes()).with_block(4096))
 }
 
 #[test]

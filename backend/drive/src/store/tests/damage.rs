@@ -273,7 +273,7 @@ fn the_cleaner_moves_what_is_damaged_as_it_is_or_leaves_it() {
     let first = map_segment(&store, header);
     device.damage(header, |bytes| bytes.fill(0), 64);
     device.damage(payload, |bytes| bytes[0] ^= 1, 1);
-    while store.choose(0) {
+    while store.choose(store.map.worth_cleaning()) {
         store.move_some(u64::MAX).expect("moved");
         store.commit().expect("flushed");
     }
