@@ -33,7 +33,9 @@ pub use copy::{CopyError, STORE_BYTES_MAX, StoreCopy, StoreHeader};
 pub use driver::{Fenced, StoreDriver};
 pub use drives::{StoreCallError, StoreContents, StoreDrives};
 pub use looking::{LookError, Looked, look_at_store};
-pub use opening::{OpenError, Remembered, StoreSettings, open_store, recover_store, store_headers};
+pub use opening::{
+    OpenError, Remembered, StoreSettings, above_the_unseen, open_store, recover_store, store_headers,
+};
 pub use quorum::{ChangeError, QuorumStore, StoreStatus};
 pub use version::{Shown as ShownVersion, first_version, term_of};
 pub use voters::Voters;

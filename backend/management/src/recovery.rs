@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use tokio::runtime::Handle;
-use weft_engine::store::{QuorumStore, Remembered, recover_store};
+use weft_engine::store::{QuorumStore, Remembered, above_the_unseen, recover_store};
 use weft_layout::DriveState;
 use weft_pki::Credentials;
 use weft_transport::{Pool, PoolSettings};
-use weft_types::{DriveId, Epoch};
+use weft_types::DriveId;
 
 use crate::contents::Contents;
 use crate::process::{ManagementConfig, StartError, store_settings};
@@ -24,7 +24,7 @@ pub struct Recovered {
 
 /// Opens the store from fewer than a majority of its voters, on the word of a person who accepts that the newest
 /// changes may be lost. The drives that answer vote from now on; the term and every ownership epoch are above all that
-/// they saw. Durable on them on return; management can be started then.
+/// they saw, and above what the others may have seen. Durable on them on return; management can be started then.
 ///
 /// # Errors
 /// [`StartError`]; the store is as it was, unless the drives took too few copies.
@@ -64,8 +64,8 @@ fn go_on_with(contents: &mut Contents, remembered: &Remembered<'_>) {
         for state in &mut filesystem.shards {
             let log = weft_wire::log::LogKey { filesystem: filesystem.id, shard: state.shard };
             let seen = remembered.epochs.get(&log).copied().unwrap_or_default();
-            // Above all seen: the next owner takes the one after it.
-            state.row.epoch = Epoch::new(state.row.epoch.max(seen).get()).next();
+            // The next owner takes the one after it.
+            state.row.epoch = above_the_unseen(state.row.epoch.max(seen));
             state.row.version += 1;
             state.contested = true;
         }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::fixture;
     use std::collections::BTreeMap;
-    use weft_types::{MetadataShard, NodeId};
+    use weft_types::{Epoch, MetadataShard, NodeId};
     use weft_wire::log::LogKey;
     use weft_wire::ownership::DriveHome;
 
@@ -99,6 +99,6 @@ mod tests {
         let down = contents.map.drives.iter().filter(|drive| drive.state == DriveState::Down).count();
         assert_eq!(down, 3);
         let row = contents.shard(log.filesystem, shard).expect("there");
-        assert_eq!((row.epoch, row.version), (Epoch::new(10), 2));
+        assert_eq!((row.epoch, row.version), (above_the_unseen(Epoch::new(9)), 2));
     }
 }

@@ -253,6 +253,14 @@ async fn reput<D: StoreDrives, C: StoreContents>(
     }
 }
 
+/// A term or an ownership epoch for what is recovered with a loss: those that are missing may have gone on to higher ones
+/// than the last that was seen, and must find themselves overtaken when they come back. None of them took so many
+/// steps, and there is room for as many recoveries.
+pub fn above_the_unseen(seen: Epoch) -> Epoch {
+    const STEPS: u64 = 1 << 16;
+    Epoch::new(seen.get().saturating_add(STEPS))
+}
+
 /// What recovery knows beside the newest copy.
 #[derive(Debug)]
 pub struct Remembered<'a> {
@@ -264,7 +272,7 @@ pub struct Remembered<'a> {
 
 /// Opens the store from what is left of it, fewer than a majority: what the missing drives alone know is lost, and they
 /// must not come back as voters. `change` makes of the newest copy what is to go on: voters among the drives that
-/// answer, and every ownership epoch above all seen.
+/// answer, and every ownership epoch [far above](above_the_unseen) all seen.
 ///
 /// # Errors
 /// [`OpenError::NoCopy`], [`OpenError::NotTaken`], [`OpenError::Fenced`]; never waits for drives that do not answer.
@@ -276,7 +284,7 @@ pub async fn recover_store<D: StoreDrives, C: StoreContents>(
     if looked.newest().is_none() {
         return Err(OpenError::NoCopy);
     }
-    let term = looked.next_term();
+    let term = above_the_unseen(looked.next_term());
     let promised = gather::<D, C>(&settings, Some(term), |_| false).await;
     if let Some(by) = promised.fenced() {
         return Err(OpenError::Fenced { by });

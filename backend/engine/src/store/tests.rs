@@ -217,6 +217,33 @@ fn with_the_loss_accepted_a_minority_goes_on() {
 }
 
 #[test]
+fn those_that_were_left_out_and_had_gone_on_are_overtaken() {
+    simulate(async {
+        let world = World::new(6, &[0, 1, 2, 3, 4], 9);
+        let process = Process::start(&world).await.expect("opens");
+        process.append(1).await.expect("made");
+        sleep(Duration::from_secs(1)).await;
+        process.kill();
+        // A majority goes on through several terms without two of the voters, and is lost then.
+        world.up(&[2, 3, 4]);
+        for what in 2..6 {
+            let process = Process::start(&world).await.expect("opens");
+            process.append(what).await.expect("made");
+            process.kill();
+        }
+        world.up(&[0, 1, 5]);
+        let change = |document: &mut Document, remembered: &Remembered<'_>| {
+            document.voters = Voters::of(remembered.drives.iter().copied().collect());
+        };
+        drop(recover_store::<_, Document>(world.settings(), change).await.expect("recovers"));
+        world.up(&[0, 1, 2, 3, 4, 5]);
+        let process = Process::start(&world).await.expect("opens");
+        assert_eq!(process.store.contents().made, [1], "what was lost is not half there");
+        assert_eq!(process.store.contents().voters, Voters::of(homes(&[0, 1, 5])));
+    });
+}
+
+#[test]
 fn voters_change_through_both_sets_alone() {
     simulate(async {
         let world = World::new(6, &[0, 1, 2], 8);
