@@ -22,8 +22,8 @@ mod summary;
 mod superblock;
 
 pub use drive::{AnyDevice, Drive, DriveCounters, DriveError, DriveSettings, DriveThreads};
-pub use process::{DriveConfig, DriveProcess, NewDevice, StartError, StoreEar};
 pub use key::ItemKey;
+pub use process::{DriveConfig, DriveProcess, NewDevice, StartError, StoreEar};
 pub use reader::{Damage, ReadError, Reader, Usage};
 pub use record::MAX_ITEM_BYTES;
 pub use segment::MIN_DEVICE_BYTES;

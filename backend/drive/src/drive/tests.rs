@@ -237,3 +237,24 @@ async fn a_device_that_does_not_answer_is_not_waited_for_forever() {
     drop(go);
     threads.close();
 }
+
+#[tokio::test]
+async fn a_medium_without_space_says_so_and_takes_what_comes_when_it_has_some() {
+    let medium = device(16);
+    let (drive, threads) = start(medium.clone(), DriveSettings::default());
+    let put = |seq| {
+        let (header, payload) = shard(seq, 5000, 1);
+        drive.put(header, payload)
+    };
+    put(0).await.expect("stored");
+    medium.set_fault(Fault::Writes);
+    let refused = put(1).await.expect_err("no space");
+    let DriveError::Failed(PutError::Device(DeviceFailed::Now(cause))) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(cause.kind(), io::ErrorKind::StorageFull, "the caller is told that it is space that lacks");
+    assert_eq!(drive.report().warning, None);
+    medium.set_fault(Fault::None);
+    put(1).await.expect("there is room again");
+    threads.close();
+}

@@ -37,7 +37,7 @@ pub(super) enum Job {
 }
 
 /// What was applied and is not durable yet: answers once it is told whether it is.
-type Applied = Box<dyn FnOnce(bool)>;
+type Applied = Box<dyn FnOnce(Flushed)>;
 
 /// The state behind a lock that a panicking thread may have held: every state of it is complete.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -66,7 +66,8 @@ pub(super) fn writer(
             let (group, stop) = apply_group(&mut store, change, held, &queue);
             let flushed = store.flush();
             tell(&flushed, &failure);
-            group.into_iter().for_each(|answer| answer(flushed.is_ok()));
+            let outcome = Flushed::of(&flushed);
+            group.into_iter().for_each(|answer| answer(outcome));
             if stop {
                 break;
             }
@@ -135,14 +136,43 @@ fn apply(store: &mut Store<AnyDevice>, change: Change, held: OwnedSemaphorePermi
     }
 }
 
+/// What became of a group.
+#[derive(Debug, Clone, Copy)]
+enum Flushed {
+    /// It outlasts a loss of power.
+    Durable,
+    /// The medium had no space for it: nothing of it is there.
+    Full,
+    /// Nothing is known.
+    Failed,
+}
+
+impl Flushed {
+    fn of(flushed: &Result<(), DeviceFailed>) -> Self {
+        match flushed {
+            Ok(()) => Self::Durable,
+            Err(error) if is_full(error) => Self::Full,
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
+fn is_full(error: &DeviceFailed) -> bool {
+    matches!(error, DeviceFailed::Now(cause) if cause.kind() == io::ErrorKind::StorageFull)
+}
+
 /// Answers when it is known whether the outcome is durable. A caller that does not wait any more is not told.
 fn later<T, E>(done: Waits<T, E>, held: OwnedSemaphorePermit, outcome: Result<T, E>) -> Applied
 where
     T: 'static,
     E: From<DeviceFailed> + 'static,
 {
-    Box::new(move |durable| {
-        let outcome = if durable { outcome } else { outcome.and(Err(DeviceFailed::Earlier.into())) };
+    Box::new(move |flushed| {
+        let outcome = match flushed {
+            Flushed::Durable => outcome,
+            Flushed::Full => outcome.and(Err(DeviceFailed::Now(io::ErrorKind::StorageFull.into()).into())),
+            Flushed::Failed => outcome.and(Err(DeviceFailed::Earlier.into())),
+        };
         drop(held);
         drop(done.send(outcome));
     })
@@ -151,7 +181,7 @@ where
 fn tell<T>(outcome: &Result<T, DeviceFailed>, failure: &Mutex<Option<String>>) {
     let Err(error) = outcome else { return };
     // A medium without space takes what is smaller, or later: its callers hear of it.
-    if matches!(error, DeviceFailed::Now(cause) if cause.kind() == io::ErrorKind::StorageFull) {
+    if is_full(error) {
         return;
     }
     note(failure, || {
