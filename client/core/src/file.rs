@@ -25,7 +25,7 @@ pub(crate) struct File {
     /// Held while a commit or a change of the length is under way: neither overtakes the other.
     pub(crate) order: tokio::sync::Mutex<()>,
     state: Mutex<FileState>,
-    /// Counts flights that landed or failed.
+    /// Counts flights that landed or failed, and changes of the length that ended.
     pub(crate) progress: watch::Sender<u64>,
 }
 
@@ -62,12 +62,20 @@ pub(crate) struct FileState {
     pub(crate) failure: Option<FsError>,
     /// The last flight failed: the next one has one extent, so that those which fail again leave little on drives.
     pub(crate) careful: bool,
+    /// Changes of the length that have not come to their end.
+    resizes: u32,
     /// Open handles.
     pub(crate) handles: u32,
     pins: u32,
 }
 
 impl FileState {
+    /// Whether the length is being changed. What is written meanwhile would be cut off with what was there before,
+    /// although its writer may have been told that the change failed.
+    pub(crate) const fn is_resizing(&self) -> bool {
+        self.resizes > 0
+    }
+
     /// The length, with what is not committed.
     pub(crate) fn length(&self) -> u64 {
         self.size.max(self.dirty.end())
@@ -120,6 +128,25 @@ impl File {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, FileState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A change of a file's length, until it has come to its end.
+#[derive(Debug)]
+pub(crate) struct Resize(Pinned);
+
+impl Resize {
+    /// It begins now.
+    pub(crate) fn begin(file: &Pinned) -> Self {
+        file.lock().resizes += 1;
+        Self(file.clone())
+    }
+}
+
+impl Drop for Resize {
+    fn drop(&mut self) {
+        self.0.lock().resizes -= 1;
+        self.0.progress.send_modify(|count| *count += 1);
     }
 }
 

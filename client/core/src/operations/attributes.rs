@@ -8,7 +8,9 @@ use weft_types::{ByteCount, Inode};
 use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
 
 use super::attributes_of;
+use crate::file::Resize;
 use crate::room::Room;
+use crate::session::OPERATION_MAX;
 use crate::{Core, FsError};
 
 impl Core {
@@ -71,8 +73,8 @@ impl Core {
         inode: Inode,
         changes: AttributeChanges,
     ) -> Result<Attributes, FsError> {
-        let core = Arc::clone(self);
-        self.complete(async move { core.change_attributes(caller, inode, changes).await }).await
+        let (core, begun) = (Arc::clone(self), Instant::now());
+        self.complete(async move { core.change_attributes(caller, inode, changes, begun).await }).await
     }
 
     async fn change_attributes(
@@ -80,6 +82,7 @@ impl Core {
         caller: Caller,
         inode: Inode,
         changes: AttributeChanges,
+        begun: Instant,
     ) -> Result<Attributes, FsError> {
         let (size, sets_time) = (changes.size, changes.modified.is_some());
         let file = if size.is_some() || sets_time {
@@ -88,14 +91,26 @@ impl Core {
         } else {
             None
         };
+        let resize = file.as_ref().filter(|_| size.is_some()).map(Resize::begin);
         // A commit on its way must neither follow a shorter length nor an explicit time that was set after it.
         let order = match &file {
             Some(file) => Some(file.order.lock().await),
             None => None,
         };
+        // Its caller was told that it failed: what was not begun does not happen behind its back.
+        if begun.elapsed() >= OPERATION_MAX {
+            return Err(FsError::TimedOut);
+        }
         let change = self.names.change([inode]);
         let op = MetaOp::SetAttributes { inode, changes };
-        let attributes = attributes_of(self.session.meta(caller, op).await?)?;
+        let answer = self.session.meta(caller, op).await.and_then(attributes_of);
+        if let (Err(error), Some(file), Some(size)) = (&answer, &file, size)
+            && !matches!(error, FsError::Refused(_))
+        {
+            // It may have been done.
+            file.lock().map.forget(size..u64::MAX);
+        }
+        let attributes = answer?;
         self.names.set_attributes(&attributes);
         drop(change);
         if let Some(file) = &file {
@@ -116,6 +131,7 @@ impl Core {
             }
         }
         drop(order);
+        drop(resize);
         Ok(self.present(attributes))
     }
 

@@ -5,10 +5,11 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::budget::WRITE_BYTES_MAX;
 use crate::dirty::{FILE_BYTES_MAX, Take};
+use crate::file::Pinned;
 use crate::handle::OpenFile;
 use crate::room::LAG;
 use crate::{Core, FsError, HandleId};
@@ -36,7 +37,7 @@ impl Core {
         };
         let len = u32::try_from(data.len()).ok()?;
         let at_once = self.session.is_serving() && !open.mode.sync && data.len() <= WRITE_BYTES_MAX;
-        if !at_once || !self.memory.dirty.try_take(len) {
+        if !at_once || open.file.lock().is_resizing() || !self.memory.dirty.try_take(len) {
             return None;
         }
         if !self.has_room(0) {
@@ -51,7 +52,7 @@ impl Core {
     ///
     /// # Errors
     /// [`FsError::BadHandle`], [`FsError::FileTooLarge`], [`FsError::NoSpace`]; [`FsError::TimedOut`] when there is
-    /// too much unwritten and for a minute nothing was committed; of a `sync` handle what [`fsync`](Self::fsync)
+    /// too much unwritten and for a minute nothing was committed, or when a change of the file's length takes as long; of a `sync` handle what [`fsync`](Self::fsync)
     /// says.
     pub async fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Result<u32, FsError> {
         let open = self.writable(handle, offset, data)?;
@@ -64,6 +65,10 @@ impl Core {
                 // What fits is written, as a short write.
                 Err(FsError::NoSpace) if at > offset => break,
                 made => made?,
+            }
+            if let Err(error) = self.resized(&open.file).await {
+                self.memory.dirty.untake(len);
+                return Err(error);
             }
             self.store(&open, at, chunk)?;
             at += u64::from(len);
@@ -123,6 +128,17 @@ impl Core {
             return Err(error);
         }
         Ok(())
+    }
+
+    /// Waits while the length of a file is being changed.
+    async fn resized(&self, file: &Pinned) -> Result<(), FsError> {
+        let mut progress = file.progress.subscribe();
+        let ended = progress.wait_for(|_| !file.lock().is_resizing());
+        tokio::select! {
+            biased;
+            waited = timeout(STALLED_MAX, ended) => waited.map(drop).map_err(|_| FsError::TimedOut),
+            () = self.session.ended() => Err(FsError::SessionEnded),
+        }
     }
 
     async fn take_memory(self: &Arc<Self>, len: u32) -> Result<(), FsError> {

@@ -315,3 +315,54 @@ async fn a_write_does_not_wait_for_ever_when_nothing_can_be_written() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(core.counts().dirty_bytes, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_after_a_truncation_that_seemed_to_fail_is_not_cut_off_by_it() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.write(handle, 0, &pattern(100_000, 1)).await.expect("writes");
+    core.fsync(handle).await.expect("commits");
+    fake.state().lost_requests = u32::MAX;
+    let cut = AttributeChanges { size: Some(10), ..AttributeChanges::default() };
+    let cut = core.set_attributes(caller(), attributes.inode, cut).await;
+    assert_eq!(cut.map(|_| ()), Err(FsError::TimedOut));
+    // The owner has not been heard of: the truncation may still be done at any time.
+    let written = pattern(500, 2);
+    assert!(core.try_write(handle, 50_000, &written).is_none());
+    let late = {
+        let (core, written) = (Arc::clone(&core), written.clone());
+        tokio::spawn(async move { core.write(handle, 50_000, &written).await })
+    };
+    sleep(Duration::from_secs(20)).await;
+    assert!(!late.is_finished());
+    fake.state().lost_requests = 0;
+    late.await.expect("ends").expect("writes");
+    core.fsync(handle).await.expect("commits");
+    let mut expected = pattern(100_000, 1);
+    expected.truncate(10);
+    expected.resize(50_000, 0);
+    expected.extend(&written);
+    for core in [core, mount(&fake)] {
+        assert!(get_file(&core, attributes.inode, 1 << 20).await.expect("reads") == expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncation_that_was_given_up_before_it_was_begun_never_happens() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    let bytes = pattern(100_000, 1);
+    core.write(handle, 0, &bytes).await.expect("writes");
+    core.fsync(handle).await.expect("commits");
+    // As while bytes are on their way that do not land.
+    let file = core.files.find(attributes.inode).expect("is open");
+    let order = file.order.lock().await;
+    let cut = AttributeChanges { size: Some(0), ..AttributeChanges::default() };
+    let cut = core.set_attributes(caller(), attributes.inode, cut).await;
+    assert_eq!(cut.map(|_| ()), Err(FsError::TimedOut));
+    drop(order);
+    sleep(Duration::from_secs(60)).await;
+    assert!(get_file(&core, attributes.inode, 1 << 20).await.expect("reads") == bytes);
+}
