@@ -213,7 +213,8 @@ async fn copy_shard(
     epoch: Epoch,
 ) -> Result<(), ReadFailure> {
     let mut header = homes.describe(from, key).await?;
-    if header.key != key || header.geometry != row.geometry || header.group != row.group {
+    // Its header may name another group: one that the writer turned away from, while this drive is in both.
+    if header.key != key || header.geometry != row.geometry {
         return Err(ReadFailure::Damaged);
     }
     let bytes = homes.read(from, key, row.geometry.shard_len(key.index)).await?;
@@ -222,6 +223,6 @@ async fn copy_shard(
         tracing::warn!(extent = %key.extent, drive = %from.drive, "a shard does not match its digest");
         return Err(ReadFailure::Damaged);
     }
-    header.group_epoch = epoch;
+    (header.group, header.group_epoch) = (row.group, epoch);
     homes.put(to, header, bytes).await.map_err(|Unanswered| ReadFailure::Unanswered)
 }

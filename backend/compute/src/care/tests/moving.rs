@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_layout::DriveState;
-use weft_types::{Epoch, ExtentId};
+use weft_types::{Epoch, ExtentId, GroupId};
 
 use super::world::{GROUP, Keeper, World, drive_id};
 
@@ -31,6 +31,20 @@ async fn extents_follow_their_group_and_leave_nothing_behind() {
     assert_eq!((floor(&world), keeper.care.counts().respread_left), (Some(Epoch::new(2)), 0));
     assert!(ids.iter().all(|id| world.row(*id).is_some()));
     world.check_settled();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_was_put_for_another_group_first_moves_with_the_group_of_its_row() {
+    let (world, _) = written(8, 5);
+    for drive in world.drives.borrow_mut().values_mut() {
+        drive.shards.values_mut().for_each(|(header, _)| header.group = GroupId::new(77));
+    }
+    world.regroup(&[1, 2, 7, 4, 5, 6]);
+    let keeper = Keeper::new(&world);
+    keeper.run(60).await;
+    assert_eq!((floor(&world), keeper.care.counts().respread_left), (Some(Epoch::new(2)), 0));
+    let drives = world.drives.borrow();
+    assert!(drives[&drive_id(7)].shards.values().all(|(header, _)| header.group == GROUP));
 }
 
 #[tokio::test(start_paused = true)]
