@@ -205,6 +205,15 @@ impl Device for FileDevice {
         self.run(move |medium| medium.punch(range))
     }
 
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        self.run(move |medium| {
+            match fallocate(&medium.file, FallocateFlags::empty(), range.start, range.end - range.start) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Ok(()),
+                other => Ok(other?),
+            }
+        })
+    }
+
     fn counters(&self) -> IoCounters {
         self.workers.as_ref().map(Workers::counters).unwrap_or_default()
     }
@@ -213,6 +222,23 @@ impl Device for FileDevice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_reserved_has_its_blocks_until_it_is_punched() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("device");
+        let device = FileDevice::create(&path, 4 << 20).expect("created");
+        let bytes = || std::fs::metadata(&path).expect("stat").blocks() * 512;
+        assert_eq!(bytes(), 0, "it begins sparse");
+        device.reserve(0..1 << 20).expect("reserved");
+        assert!(bytes() >= 1 << 20);
+        let mut read = [1; 4096];
+        device.read_at(&mut read, 4096).expect("read");
+        assert_eq!(read, [0; 4096], "it holds nothing yet");
+        device.punch(0..1 << 20).expect("punched");
+        assert_eq!(bytes(), 0);
+    }
 
     #[test]
     fn a_file_is_opened_by_one_at_a_time() {

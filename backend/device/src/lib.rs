@@ -88,6 +88,16 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// Those of the medium; any part may have been erased.
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
 
+    /// Sees to it that writes in a range do not fail for want of space on the host, until the range is punched: a
+    /// sparse file gets its blocks. Nothing is read or written by it. A medium that has all its space does nothing.
+    ///
+    /// # Errors
+    /// `StorageFull` when the host has none; those of the medium.
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        let _ = range;
+        Ok(())
+    }
+
     /// What went wrong so far. Always nothing for a medium that does not count.
     fn counters(&self) -> IoCounters {
         IoCounters::default()
@@ -158,6 +168,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         (**self).punch(range)
+    }
+
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        (**self).reserve(range)
     }
 
     fn counters(&self) -> IoCounters {

@@ -219,6 +219,13 @@ impl Device for UringDevice {
         self.write_zeroes(range)
     }
 
+    fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        match self.erase(range, FallocateFlags::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            done => done,
+        }
+    }
+
     fn counters(&self) -> IoCounters {
         self.queue.counters.read()
     }

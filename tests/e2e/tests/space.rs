@@ -20,7 +20,12 @@ fn df(path: &Path) -> (u64, u64) {
 /// Bytes in use on all drives together.
 fn used(cluster: &Cluster) -> u64 {
     let drives = cluster.json(&["drive", "list"]);
-    drives.as_array().expect("an array").iter().map(|drive| drive["used_bytes"].as_u64().unwrap_or_default()).sum()
+    drives
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|drive| drive["used_bytes"].as_u64().unwrap_or_default())
+        .sum()
 }
 
 /// Writes a file; answers how many bytes it took, and whether it was refused for want of space.

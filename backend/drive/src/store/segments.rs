@@ -293,6 +293,11 @@ impl<D: Device> Store<D> {
         if self.ledger.segments()[segment].stale {
             self.shared.device.punch(self.map.range(segment)).map_err(|error| self.note(error))?;
         }
+        // Once it is open it takes what it has room for, however full the host becomes: metadata and deletions go on.
+        match self.shared.device.reserve(self.map.range(segment)) {
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(false),
+            reserved => reserved.map_err(|error| self.note(error))?,
+        }
         let generation = self.take_generation();
         let header = SegmentHeader::new(SegmentState::Open, kind, generation, self.flushed);
         self.write_segment_header(segment, &header)?;
