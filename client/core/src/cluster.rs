@@ -61,6 +61,11 @@ impl MapView {
         holders
     }
 
+    /// Whether the map says that a drive is down.
+    pub(crate) fn is_down(&self, drive: DriveId) -> bool {
+        self.states.get(&drive) == Some(&DriveState::Down)
+    }
+
     /// Whether the map says that all members of a group are up.
     fn is_up(&self, group: &PlacementGroup) -> bool {
         group.members.iter().all(|drive| self.states.get(drive) == Some(&DriveState::Up))

@@ -97,7 +97,12 @@ impl<'a> Placing<'a> {
         loop {
             map.mark_unchanged();
             self.follow_map();
-            self.send_what_is_due();
+            if self.is_blocked() {
+                self.error = FsError::Unreachable;
+                self.is_in_trouble();
+            } else {
+                self.send_what_is_due();
+            }
             if self.shards.iter().all(|shard| matches!(shard.state, State::Stored)) {
                 return Ok(());
             }
@@ -154,6 +159,14 @@ impl<'a> Placing<'a> {
                 }
             }
         }
+    }
+
+    /// Whether the map says of a drive that it is down which has not stored its shard. Until that changes the extent
+    /// cannot be committed, and the room that its other shards take would come back only with the session's end: each
+    /// time that it is tried anew, it is another extent.
+    fn is_blocked(&self) -> bool {
+        let view = self.core.cluster.view();
+        self.shards.iter().any(|shard| !matches!(shard.state, State::Stored) && view.is_down(shard.holder))
     }
 
     fn send_what_is_due(&mut self) {
@@ -251,8 +264,9 @@ impl<'a> Placing<'a> {
     /// When something is to be done even if nothing happens.
     fn next_event(&self) -> Instant {
         let waiting_for_trouble = self.asking.is_none() || self.trouble.is_none();
+        let blocked = self.is_blocked();
         let shards = self.shards.iter().filter_map(|shard| match shard.state {
-            State::Waiting(at) => Some(at),
+            State::Waiting(at) if !blocked => Some(at),
             State::Asked { since, .. } if waiting_for_trouble => Some(since + LATE),
             _ => None,
         });

@@ -237,3 +237,24 @@ fn the_same_history_repeats_itself() {
     assert_eq!(puts, again.0);
     assert_eq!(calls, again.1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_no_group_can_take_an_extent_drives_are_not_filled_with_parts_of_it() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    let bytes = pattern(3 << 20, 1);
+    core.write(handle, 0, &bytes).await.expect("writes");
+    fake.fault(2, Fault::Dead);
+    fake.report(2, DriveState::Down);
+    core.refresh_map().await;
+    assert_eq!(core.fsync(handle).await, Err(FsError::Unreachable));
+    sleep(Duration::from_secs(600)).await;
+    let stored = |fake: &Fake| fake.state().drives.values().map(|drive| drive.shards.len()).sum::<usize>();
+    assert_eq!(stored(&fake), 0, "the same bytes were tried for ten minutes");
+    fake.fault(2, Fault::None);
+    fake.report(2, DriveState::Up);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((stored(&fake), core.counts().dirty_bytes), (6, 0));
+    assert!(get_file(&core, attributes.inode, 1 << 20).await.expect("reads") == bytes);
+}
