@@ -48,7 +48,7 @@ pub struct LogSettings {
     pub patience: Duration,
     /// A drive that failed is not chosen anew for so long: 30 s.
     pub shun: Duration,
-    /// Bytes of records that make a checkpoint due, unless the last one was larger: 32 MiB.
+    /// Bytes of records that make a checkpoint due, unless the last one was larger: 8 MiB.
     pub checkpoint_bytes: u64,
     /// A checkpoint is written anew when one of its drives has been gone for so long: 5 min.
     pub rewrite: Duration,
@@ -62,7 +62,7 @@ impl Default for LogSettings {
             settle: Duration::from_secs(2),
             patience: Duration::from_secs(10),
             shun: Duration::from_secs(30),
-            checkpoint_bytes: 32 << 20,
+            checkpoint_bytes: 8 << 20,
             rewrite: Duration::from_secs(300),
         }
     }
