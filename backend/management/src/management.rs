@@ -19,6 +19,7 @@ use crate::leases::Leases;
 use crate::membership::{LOOK_EVERY, Membership};
 use crate::space::net_free;
 use crate::status::{Surroundings, status};
+use crate::voters::next_voters;
 
 /// Between two attempts to write a store that could not be written.
 const STORE_RETRY: Duration = Duration::from_secs(2);
@@ -81,6 +82,9 @@ impl Management {
                 () = self.look.notified() => {}
             }
             let (contents, now) = (self.keeper.contents(), self.now());
+            if next_voters(&contents.voters, &contents.map).is_some() {
+                self.seat_voters().await;
+            }
             let found = self.membership().changed_drives(&contents.map, now);
             let owned = self.owned(&contents);
             let care = self.care().clone();
@@ -102,6 +106,30 @@ impl Management {
                     );
                     tokio::time::sleep(STORE_RETRY).await;
                 }
+            }
+        }
+    }
+}
+
+impl Management {
+    /// Goes a step on to other voters, when there should be others.
+    async fn seat_voters(&self) {
+        let change = |contents: &mut Contents| {
+            contents.voters = next_voters(&contents.voters, &contents.map).ok_or(())?;
+            Ok(contents.voters.clone())
+        };
+        match self.keeper.change(change).await {
+            Ok(voters) => {
+                let (voting, joining) = (voters.current.len(), voters.next.map(|next| next.len()));
+                tracing::info!(voting, ?joining, "other drives vote on the cluster store");
+            }
+            Err(ChangeError::Refused(())) => {}
+            Err(ChangeError::Write(error)) => {
+                tracing::error!(
+                    error = &error as &dyn core::error::Error,
+                    "the drives that vote on the cluster store were not changed"
+                );
+                tokio::time::sleep(STORE_RETRY).await;
             }
         }
     }

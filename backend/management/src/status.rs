@@ -12,8 +12,9 @@ use crate::alerts::{Health, ShortLog, Waiting, alerts};
 use crate::care::{Care, Owned};
 use crate::contents::Contents;
 use crate::leases::Shard;
-use crate::membership::{Heard, Membership, is_up};
+use crate::membership::{Heard, Membership, SILENCE_MAX, is_up};
 use crate::space::net_free;
+use crate::voters::choose_voters;
 
 /// What the status says besides the map and its nodes.
 #[derive(Debug, Clone, Copy)]
@@ -43,14 +44,14 @@ pub(crate) fn status(
         let named = Named { node, role: Role::Frontend, container: &heard.last.container, address: "" };
         node_status(named, Some(heard), now)
     }));
-    let survived = map.losses_survived_by_all();
+    let short_logs = short_logs(contents);
     let (capacity, free) = (map.net_capacity(), net_free(map, membership));
     let store = store_state(contents, around.store);
     let (returning, unspread) = (returning(map, care, around.owned), unspread(map, care, around.owned));
     let health = Health {
         map,
         nodes: &nodes,
-        losses_survived: survived,
+        losses_survived: map.losses_survived_by_all(),
         capacity,
         free,
         running_for: now,
@@ -59,13 +60,13 @@ pub(crate) fn status(
         store_fault: around.store.fault.as_deref(),
         returning: &returning,
         unspread: &unspread,
-        short_logs: &short_logs(contents),
+        short_logs: &short_logs,
     };
     Status {
         alerts: alerts(&health),
         map: map.clone(),
         nodes,
-        losses_survived: survived,
+        losses_survived: losses_survived(contents, &short_logs, &store, now),
         kms: around.kms.to_owned(),
         capacity,
         free,
@@ -86,6 +87,27 @@ fn store_state(contents: &Contents, store: &StoreStatus) -> StoreState {
         holding: count(reached.count()),
         fenced: store.fenced,
     }
+}
+
+/// How many more drives may be lost: by the placement of data, by the copies of metadata logs, and by those of the
+/// cluster store.
+fn losses_survived(
+    contents: &Contents,
+    logs: &[ShortLog],
+    store: &StoreState,
+    running_for: Duration,
+) -> Option<u8> {
+    let map = &contents.map;
+    let data = usize::from(map.losses_survived_by_all()?);
+    let log = logs.iter().map(|log| log.copies.checked_sub(1)).min().unwrap_or(Some(data))?;
+    // With few failure domains even all voters bridge fewer losses than data does; that is no lack.
+    let best = choose_voters(map).current.len().saturating_sub(1) / 2;
+    let spare = store.holding.saturating_sub(store.necessary);
+    let lacking = best.saturating_sub(usize::try_from(spare).unwrap_or(best));
+    // Copies take a moment to follow when the store is opened.
+    let lacking = if running_for >= SILENCE_MAX { lacking } else { 0 };
+    let of_store = usize::from(map.protection.parity()).saturating_sub(lacking);
+    u8::try_from(data.min(log).min(of_store)).ok()
 }
 
 /// The drives that came back, and whom each waits for.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use weft_engine::store::Voters;
-use weft_layout::{ClusterMap, DriveState};
+use weft_layout::{ClusterMap, DriveEntry, DriveState};
 use weft_wire::ownership::DriveHome;
 
 /// The voters of a cluster with this map: of N+M protection 2M+1 drives, each in a failure domain of its own, of which
@@ -19,8 +19,52 @@ pub(crate) fn choose_voters(map: &ClusterMap) -> Voters {
     drives.retain(|drive| domains.insert(drive.failure_domain.as_str()));
     let available = drives.len().min(wanted);
     drives.truncate(if available.is_multiple_of(2) { available.saturating_sub(1) } else { available });
-    let homes = drives.into_iter().map(|drive| DriveHome { drive: drive.id, incarnation: drive.incarnation });
-    Voters::of(homes.collect())
+    Voters::of(drives.into_iter().map(home_of).collect())
+}
+
+/// The voters to go on to, when others bridge more losses than those that vote now: drives that are up stand in for
+/// those that are down or were blank, and where too few are left fewer vote, so that their majority is among the living;
+/// whoever comes back votes again where that helps. First both sets decide together, then the new one alone.
+pub(crate) fn next_voters(voters: &Voters, map: &ClusterMap) -> Option<Voters> {
+    if let Some(next) = &voters.next {
+        return Some(Voters::of(next.clone()));
+    }
+    let alive = |home: &DriveHome| {
+        let drive = map.drives.iter().find(|drive| home_of(drive) == *home);
+        drive.is_some_and(|drive| drive.state != DriveState::Down)
+    };
+    let spare = |set: &[DriveHome]| {
+        let living = set.iter().filter(|home| alive(home)).count();
+        living.checked_sub(set.len() / 2 + 1)
+    };
+    let all = completed(&voters.current, map);
+    let living: Vec<_> = voters.current.iter().copied().filter(alive).collect();
+    let living = completed(&living, map);
+    let next = if spare(&living) > spare(&all) { living } else { all };
+    (spare(&next) > spare(&voters.current))
+        .then(|| Voters { current: voters.current.clone(), next: Some(next) })
+}
+
+fn home_of(drive: &DriveEntry) -> DriveHome {
+    DriveHome { drive: drive.id, incarnation: drive.incarnation }
+}
+
+/// Those of these that the map has, and drives that are up of other failure domains: as many as should vote, an odd
+/// number.
+fn completed(voters: &[DriveHome], map: &ClusterMap) -> Vec<DriveHome> {
+    let wanted = 2 * usize::from(map.protection.parity()) + 1;
+    let entry = |home: &DriveHome| map.drives.iter().find(|drive| home_of(drive) == *home);
+    let mut next: Vec<_> = voters.iter().copied().filter(|home| entry(home).is_some()).collect();
+    let mut domains: BTreeSet<_> = next.iter().filter_map(entry).map(|drive| &drive.failure_domain).collect();
+    for drive in map.drives.iter().filter(|drive| drive.state == DriveState::Up) {
+        if next.len() < wanted && domains.insert(&drive.failure_domain) {
+            next.push(home_of(drive));
+        }
+    }
+    if next.len().is_multiple_of(2) {
+        next.pop();
+    }
+    next
 }
 
 #[cfg(test)]
@@ -55,5 +99,55 @@ mod tests {
             voters.current.iter().all(|home| home.drive != map.drives[0].id),
             "one that is down comes last"
         );
+    }
+
+    fn homes(map: &ClusterMap, list: &[usize]) -> Vec<DriveHome> {
+        list.iter().map(|n| home_of(&map.drives[*n])).collect()
+    }
+
+    /// Both sets, and the one that decides alone afterwards.
+    fn go_on(voters: &Voters, map: &ClusterMap) -> Voters {
+        let both = next_voters(voters, map).expect("others bridge more");
+        let alone = next_voters(&both, map).expect("the new ones");
+        assert!(voters.may_become(&both) && both.may_become(&alone));
+        assert_eq!(next_voters(&alone, map), None);
+        alone
+    }
+
+    #[test]
+    fn after_an_accepted_loss_drives_that_return_vote_again() {
+        let mut map = fixture::map();
+        assert_eq!(next_voters(&choose_voters(&map), &map), None, "there are enough");
+        let few = Voters::of(homes(&map, &[0, 1, 5]));
+        for drive in [2, 3, 4] {
+            map.drives[drive].state = DriveState::Down;
+        }
+        assert_eq!(next_voters(&few, &map), None, "nobody else is there");
+        map.drives[3].state = DriveState::Up;
+        assert_eq!(next_voters(&few, &map), None, "four bridge no more losses than three");
+        map.drives[2].state = DriveState::Up;
+        assert_eq!(go_on(&few, &map), Voters::of(homes(&map, &[0, 1, 5, 2, 3])));
+    }
+
+    #[test]
+    fn others_stand_in_for_drives_that_are_down_or_were_blank() {
+        let mut map = fixture::map();
+        let voters = choose_voters(&map);
+        map.drives[1].state = DriveState::Down;
+        let without = go_on(&voters, &map);
+        assert_eq!(without, Voters::of(homes(&map, &[0, 2, 3, 4, 5])));
+        map.drives[4].state = DriveState::Down;
+        assert_eq!(next_voters(&without, &map), None, "three of four bridge as few as four of five");
+        map.drives[5].state = DriveState::Down;
+        let fewest = go_on(&without, &map);
+        assert_eq!(fewest, Voters::of(homes(&map, &[0, 2, 3])), "two of three instead of three of five");
+        for drive in [1, 5] {
+            map.drives[drive].state = DriveState::Up;
+        }
+        let returned = go_on(&fewest, &map);
+        assert_eq!(returned, Voters::of(homes(&map, &[0, 2, 3, 1, 5])));
+        map.drives[0].incarnation = map.drives[0].incarnation.next();
+        let anew = go_on(&returned, &map);
+        assert_eq!(anew, Voters::of(homes(&map, &[2, 3, 1, 5, 0])), "as another one");
     }
 }

@@ -88,6 +88,29 @@ fn every_node_of_the_map_is_listed_and_losses_follow_the_worst_list() {
 }
 
 #[test]
+fn losses_are_survived_only_where_log_and_store_have_their_copies() {
+    let mut contents = fixture::contents();
+    contents.create(fixture::filesystem("home")).expect("created");
+    let (shard, owner) = (MetadataShard::new(0), NodeId::from_bytes([7; 16]));
+    let taken = contents.take_ownership("home", shard, owner, |_, _| false).expect("owned");
+    let homes = |list: core::ops::Range<usize>, contents: &Contents| {
+        let drives = contents.map.drives[list].iter();
+        drives.map(|drive| DriveHome { drive: drive.id, incarnation: drive.incarnation }).collect::<Vec<_>>()
+    };
+    let survived = |contents: &Contents| {
+        status_of(contents, &Membership::default(), &Care::default(), &[]).losses_survived
+    };
+    for (copies, left) in [(3, Some(2)), (2, Some(1)), (1, Some(0))] {
+        let segments = vec![LogSegment { first: 1, drives: homes(0..copies, &contents) }];
+        contents.filesystems[0].shards[0].row.segments = segments;
+        assert_eq!(survived(&contents), left, "{copies} copies of a log");
+    }
+    contents.filesystems[0].shards[0].row = taken.row;
+    contents.voters = weft_engine::store::Voters::of(homes(0..3, &contents));
+    assert_eq!(survived(&contents), Some(1), "of three voters one may be lost");
+}
+
+#[test]
 fn what_owners_have_to_do_is_told_by_filesystem() {
     let mut contents = fixture::contents();
     let shard = MetadataShard::new(0);
