@@ -17,7 +17,7 @@ fn scale() -> (u64, u64) {
 fn a_file_of_random_overwrites_is_compacted_and_reads_as_fast_as_before() {
     let seed = seed_of_this_run();
     let (size, overwrites) = scale();
-    let cluster = Cluster::up_with(ClusterOptions { drive_size: "4GiB", ..ClusterOptions::default() });
+    let cluster = Cluster::up_with(ClusterOptions { drive_size: "2GiB", ..ClusterOptions::default() });
     let path = cluster.mount().join("f");
     let mut expected = Random::new(seed).bytes(usize::try_from(size).expect("fits"));
     fs::write(&path, &expected).expect("write");
