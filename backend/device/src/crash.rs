@@ -138,22 +138,25 @@ impl Recorder {
     /// Seeds 0 and 1 are the extremes ([`Loss::All`], [`Loss::Nothing`]), 2 and 3 keep a prefix, all others are
     /// [`Loss::Random`]. The same cut and seed always give the same bytes.
     pub fn crash(&self, cut: usize, seed: u64) -> MemoryDevice {
-        let loss = match seed {
-            0 => Loss::All,
-            1 => Loss::Nothing,
-            2 | 3 => {
-                let unflushed = self.unflushed(cut).len();
-                let mut draw = Draw::new(cut as u64, seed);
-                Loss::After { kept: draw.below(unflushed + 1), seed: draw.next() }
-            }
-            seed => Loss::Random { seed },
-        };
-        self.crash_with(cut, loss)
+        let unflushed = self.unflushed(cut);
+        let loss = drawn_loss(cut, seed, unflushed.len());
+        self.left(cut, loss, unflushed)
+    }
+
+    /// The same, when nothing was in flight: the device was idle after the first `cut` of the record.
+    pub fn crash_between(&self, cut: usize, seed: u64) -> MemoryDevice {
+        let mut unflushed = self.unflushed(cut);
+        unflushed.end = unflushed.end.min(cut);
+        let loss = drawn_loss(cut, seed, unflushed.len());
+        self.left(cut, loss, unflushed)
     }
 
     /// The medium after a power cut at `cut` that takes what `loss` says.
     pub fn crash_with(&self, cut: usize, loss: Loss) -> MemoryDevice {
-        let unflushed = self.unflushed(cut);
+        self.left(cut, loss, self.unflushed(cut))
+    }
+
+    fn left(&self, cut: usize, loss: Loss, unflushed: Range<usize>) -> MemoryDevice {
         let state = self.lock();
         let mut medium = state.origin.clone();
         for io in &state.ios[..unflushed.start] {
@@ -202,6 +205,18 @@ impl Recorder {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn drawn_loss(cut: usize, seed: u64, unflushed: usize) -> Loss {
+    match seed {
+        0 => Loss::All,
+        1 => Loss::Nothing,
+        2 | 3 => {
+            let mut draw = Draw::new(cut as u64, seed);
+            Loss::After { kept: draw.below(unflushed + 1), seed: draw.next() }
+        }
+        seed => Loss::Random { seed },
     }
 }
 
@@ -406,6 +421,17 @@ mod tests {
             .collect();
         let all = [(0, 0), (0, 2), (1, 0), (1, 2), (3, 0), (3, 2)];
         assert_eq!(left, all.into());
+    }
+
+    #[test]
+    fn what_an_idle_device_was_not_asked_for_is_not_there() {
+        let recorder = Recorder::new(4096);
+        recorder.write_at(&[1; 512], 0).expect("written");
+        recorder.write_at(&[2; 512], 0).expect("written");
+        assert_eq!(recorder.crash(1, 1).bytes()[0], 2, "in flight");
+        for seed in 0..50 {
+            assert!(recorder.crash_between(1, seed).bytes()[0] < 2);
+        }
     }
 
     #[test]
