@@ -56,10 +56,11 @@ impl Register {
     }
 
     pub(super) fn open(&self, term: Option<Epoch>, attempt: &mut u64) -> Result<Decision, StoreRefusal> {
-        let Some(term) = term else { return Ok(Decision::none()) };
+        // Who only looks counts its promises too: they tell that nobody else has the store.
         if self.forgetful {
             return Err(StoreRefusal::Device);
         }
+        let Some(term) = term else { return Ok(Decision::none()) };
         if term <= self.promise.promised {
             return Err(StoreRefusal::Fenced { by: self.promise.promised });
         }
