@@ -53,6 +53,8 @@ pub struct Owner {
     committer: Committer,
     /// When each open session ends if it is not renewed.
     leases: Mutex<HashMap<SessionId, Instant>>,
+    /// When it was last seen to serve; `None` as long as nobody looks.
+    attended: Mutex<Option<Instant>>,
     /// There is work for [`work`](Self::work).
     work: Notify,
     dropping: AtomicBool,

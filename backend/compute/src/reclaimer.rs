@@ -92,7 +92,11 @@ async fn expire(owner: Weak<Owner>, settings: ComputeSettings) {
     loop {
         tokio::time::sleep(settings.tick).await;
         let Some(owner) = alive(&owner) else { return };
-        if let Err(error) = owner.expire(Instant::now()) {
+        let now = Instant::now();
+        if !owner.attend(now) {
+            continue;
+        }
+        if let Err(error) = owner.expire(now) {
             tracing::error!(%error, ?owner, "sessions do not expire");
         }
     }

@@ -104,6 +104,7 @@ impl Opening {
             settings,
             committer,
             leases: Default::default(),
+            attended: Default::default(),
             work: Default::default(),
             dropping: Default::default(),
             deleting,

@@ -1,6 +1,7 @@
 //! Sessions: who is attached, and until when.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use crate::rows::Tx;
 
 /// Longest text in a holder's description of itself.
 const HOLDER_TEXT_MAX: usize = 4096;
+/// When the owner was not seen to serve for so long, sessions could not be renewed.
+const UNATTENDED: Duration = Duration::from_secs(2);
 
 /// What became of a session that was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +45,7 @@ impl Owner {
         at: Instant,
     ) -> Result<Result<(), OpenRefusal>, Fault> {
         self.lease().check(at)?;
+        self.excuse(at);
         let texts = [&call.holder.host, &call.holder.boot, &call.holder.mount];
         if texts.iter().any(|text| text.len() > HOLDER_TEXT_MAX) {
             return Err(Fault::Malformed);
@@ -146,6 +150,7 @@ impl Owner {
     /// [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
     pub fn renew_session(&self, node: NodeId, session: SessionId, at: Instant) -> Result<bool, Fault> {
         self.serves(at)?;
+        self.excuse(at);
         let row = self.read(|tx| session::find(tx, session)).map_err(|_| self.fault())?;
         if row.is_none_or(|row| row.node != node) {
             return Ok(false);
@@ -174,6 +179,30 @@ impl Owner {
             self.leases().remove(&session);
         }
         Ok(ended.then_some(durable_with))
+    }
+
+    /// The owner serves at this moment; false: it does not. To be called more often than every two seconds: the time in
+    /// which it was not, because the process stood still or the owner was without a lease, does not count against
+    /// sessions, which could not be renewed meanwhile.
+    pub fn attend(&self, at: Instant) -> bool {
+        let serves = self.serves(at).is_ok();
+        if serves {
+            self.excuse(at);
+            *self.attended.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        }
+        serves
+    }
+
+    /// Gives all sessions a new lease when they could not be renewed until now. To be called while the owner serves, and
+    /// before anything is made of a lease.
+    fn excuse(&self, at: Instant) {
+        let mut attended = self.attended.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = *attended else { return };
+        if at.saturating_duration_since(last) > UNATTENDED {
+            *attended = Some(at);
+            let until = at + self.settings.lease;
+            self.leases().values_mut().for_each(|lease| *lease = until.max(*lease));
+        }
     }
 
     /// Ends the sessions whose lease is over: irreversible once durable.

@@ -22,6 +22,7 @@ async fn an_owner_whose_lease_ran_out_answers_nothing_reads_included() {
     assert_eq!(owner.close_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
     let opened = owner.open_session(NODE, &asked(true), fresh_session(), Instant::now());
     assert_eq!(opened, Err(Fault::NotServing));
+    assert!(!owner.attend(Instant::now()), "nor does it take note of who is not heard of");
     // Nobody else began meanwhile.
     owner.lease().renew(Instant::now(), 10 * SECOND);
     owner.meta(NODE, &read, view).await.expect("answers again").expect("is there");

@@ -147,3 +147,29 @@ async fn only_sessions_that_both_sides_know_outlast_a_takeover() {
     assert_eq!(owner.renew_session(NODE, unknown, Instant::now()), Ok(false));
     assert_eq!(owner.session_count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_sessions_could_not_be_renewed_does_not_count_against_them() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let session = attach(&owner, &asked(false)).await.expect("opens");
+    let begun = Instant::now();
+    let at = |seconds: u64| begun + Duration::from_secs(seconds);
+    let lease = LEASE.as_secs();
+    assert!(owner.attend(begun));
+    // The process stood still, and hears the renewal before it looks at its sessions; or the other way round.
+    let after = 5 * lease;
+    assert_eq!(owner.renew_session(NODE, session, at(after)), Ok(true));
+    assert!(owner.attend(at(2 * after)));
+    owner.expire(at(2 * after)).expect("expires nothing");
+    assert_eq!(owner.session_count(), 1);
+    let refused = owner.open_session(NODE, &asked(false), fresh_session(), at(3 * after)).expect("no fault");
+    assert!(matches!(refused, SessionOpening::Refused(OpenRefusal::Busy { .. })), "{refused:?}");
+    // While it is there all the time, who is not heard of is over.
+    for second in 0..=lease {
+        assert!(owner.attend(at(3 * after + second)));
+    }
+    assert_eq!(owner.renew_session(NODE, session, at(3 * after + lease)), Ok(false));
+    owner.expire(at(3 * after + lease)).expect("expires");
+    assert_eq!(owner.session_count(), 0);
+}
