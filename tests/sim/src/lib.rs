@@ -1,1 +1,29 @@
 //! A whole cluster of production cores on one thread, with simulated network, clocks and devices.
+//!
+//! [`simulate`] runs one schedule: drives ([`weft_drive::local`]) over media that lose and tear what was not flushed,
+//! management over a store on those drives, owners that are taken over from each other, and clients. What goes wrong, and
+//! when, depends on the seed alone, so that a schedule that fails can be run again, event by event.
+//!
+//! Looked at all along: what was acknowledged is there, and right; no answer is older than what was acknowledged before it
+//! was asked for; nothing is done twice; no key and nonce seal two texts; no shard is deleted that is needed. When faults
+//! stop, everything works again within bounded time.
+
+mod checks;
+mod compute;
+mod dice;
+mod drives;
+mod files;
+mod frontend;
+mod history;
+mod manager;
+mod media;
+mod nemesis;
+mod net;
+mod raw;
+mod simulate;
+mod trace;
+mod world;
+mod writer;
+
+pub use simulate::{Bug, Options, Report, simulate};
+pub use trace::Violation;

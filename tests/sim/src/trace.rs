@@ -1,0 +1,109 @@
+//! What happened: a hash over all of it, the last of it in words, and the first thing that must not be.
+
+use core::fmt;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+/// Events that are told with a violation.
+const TOLD: usize = 120;
+
+/// Something that the rules exclude has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The schedule in which it did.
+    pub seed: u64,
+    /// What.
+    pub what: String,
+    /// The last events before it.
+    pub events: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for event in &self.events {
+            writeln!(f, "  {event}")?;
+        }
+        write!(f, "seed {}: {}", self.seed, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// The record of one run.
+#[derive(Debug)]
+pub struct Trace {
+    seed: u64,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    hasher: blake3::Hasher,
+    events: VecDeque<String>,
+    count: u64,
+    violation: Option<Violation>,
+    printed: bool,
+}
+
+impl Trace {
+    /// An empty one; `printed`: every event is also written to the standard output.
+    pub fn new(seed: u64, printed: bool) -> Self {
+        let (hasher, events) = (blake3::Hasher::new(), VecDeque::new());
+        let state = State { hasher, events, count: 0, violation: None, printed };
+        Self { seed, began: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// Something happened.
+    pub fn note(&self, event: fmt::Arguments<'_>) {
+        let at = self.began.elapsed();
+        let text = format!("{:9.4} {event}", at.as_secs_f64());
+        let mut state = self.state();
+        state.hasher.update(text.as_bytes());
+        state.count += 1;
+        if state.printed {
+            println!("{text}");
+        }
+        if state.events.len() == TOLD {
+            state.events.pop_front();
+        }
+        state.events.push_back(text);
+    }
+
+    /// Something happened that must not. The first is kept.
+    pub fn violate(&self, what: fmt::Arguments<'_>) {
+        self.note(format_args!("VIOLATION {what}"));
+        let mut state = self.state();
+        if state.violation.is_none() {
+            let events = state.events.iter().cloned().collect();
+            state.violation = Some(Violation { seed: self.seed, what: what.to_string(), events });
+        }
+    }
+
+    /// What must not have happened, if anything.
+    pub fn violation(&self) -> Option<Violation> {
+        self.state().violation.clone()
+    }
+
+    /// Whether something must not have happened.
+    pub fn is_violated(&self) -> bool {
+        self.state().violation.is_some()
+    }
+
+    /// How many events there were, and a hash of them all.
+    pub fn summary(&self) -> (u64, [u8; 32]) {
+        let state = self.state();
+        (state.count, *state.hasher.finalize().as_bytes())
+    }
+
+    /// Simulated time since the beginning.
+    pub fn elapsed(&self) -> core::time::Duration {
+        self.began.elapsed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
