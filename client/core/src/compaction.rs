@@ -103,10 +103,8 @@ impl Core {
 
     async fn compact_window(self: &Arc<Self>, due: Due) -> Result<(), Obstacle> {
         let key = due.key;
-        let file = match self.files.find(key.inode) {
-            Some(file) => file,
-            None => self.files.pin(&self.attributes(key.inode).await?),
-        };
+        // Asked also for a file in memory: what is remembered of one that is gone names extents that are gone, too.
+        let file = self.files.pin(&self.attributes(key.inode).await?);
         if self.is_abandoned(&file) {
             return Err(Obstacle::Gone);
         }
@@ -157,7 +155,14 @@ impl Core {
         if !hot && is_dirty(file, &section) {
             return Err(Obstacle::Changing);
         }
-        let mut data = self.read_runs(file, section.range.start, &section.runs).await?;
+        let mut data = match self.read_runs(file, section.range.start, &section.runs).await {
+            Err(FsError::Unreadable) => {
+                // What is gone may have been replaced since the map was read.
+                file.lock().map.forget(section.range.clone());
+                return Err(FsError::Unreadable.into());
+            }
+            read => read?,
+        };
         let mut order = None;
         if hot {
             // Most of what has changed since is read before anybody has to wait.

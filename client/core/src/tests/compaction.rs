@@ -335,3 +335,18 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_gone_is_not_compacted_over_and_over() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (inode, handle, _) = scattered(&core, "a", MIB, 20).await;
+    core.release(handle);
+    core.unlink(caller(), ROOT, name("a")).await.expect("unlinks");
+    core.forget(inode, 1);
+    sleep(Duration::from_secs(2)).await;
+    collect_garbage(&fake, &[]);
+    let before = fake.gets();
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(fake.gets() - before, 0, "its extents are gone");
+}
