@@ -6,7 +6,7 @@ use weft_pki::ClusterAuthority;
 use weft_types::Inode;
 use weft_wire::meta::{ListDirectory, MetaOp, MetaReply, NewNode, RenameMode};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, DRIVES};
 use crate::process::{Action, Rows};
 use crate::run::{Moment, Run, folder};
 use crate::timeline::{Draw, Event};
@@ -35,6 +35,13 @@ pub(crate) fn check(run: &Run, authority: &Arc<ClusterAuthority>, cut: usize, lo
 
 fn recover(moment: Moment, media: Vec<Vec<u8>>, authority: &Arc<ClusterAuthority>, loss: u64) -> Run {
     let cluster = Cluster::start(media, moment.row.clone(), authority);
+    if loss > 1 && loss.is_multiple_of(2) {
+        // And as many drives as may be lost do not come back.
+        let mut drives: Vec<_> = (0..DRIVES).collect();
+        let mut draw = Draw::new(&[loss, moment.known.len() as u64]);
+        let away: Vec<_> = (0..2).map(|_| drives.swap_remove(draw.below(drives.len()))).collect();
+        cluster.silence(&away);
+    }
     let dir = folder();
     // Nothing of the index, the newest, the oldest.
     let index = match loss % 3 {
