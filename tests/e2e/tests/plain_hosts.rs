@@ -18,6 +18,14 @@ fn write_and_read(cluster: &Cluster, name: &str) {
     assert!(fs::read(&path).expect("read") == content);
 }
 
+/// Which way the bytes of a drive travel, and what it says of that.
+fn way_to(cluster: &Cluster, container: &str) -> (String, String) {
+    let drives = cluster.json(&["drive", "list"]);
+    let row = drives.as_array().expect("an array").iter().find(|row| row["container"] == container);
+    let text = |field: &str| row.and_then(|row| row[field].as_str()).unwrap_or_default().to_owned();
+    (text("io"), text("warning"))
+}
+
 /// The host's setting, given back when the test ends, however it ends.
 struct Setting {
     path: PathBuf,
@@ -45,6 +53,9 @@ fn a_host_that_refuses_io_uring_serves_all_the_same() {
     let cluster = Cluster::up_with(small());
     cluster.wait_healthy();
     write_and_read(&cluster, "f");
+    let (way, warning) = way_to(&cluster, "drive3");
+    assert_eq!(way, "buffered");
+    assert!(warning.contains("io_uring"), "the reason is named: {warning}");
 }
 
 /// ramfs has no O_DIRECT and cannot punch holes.
@@ -52,6 +63,7 @@ fn a_host_that_refuses_io_uring_serves_all_the_same() {
 fn a_device_on_a_filesystem_without_direct_io_serves_all_the_same() {
     let cluster = Cluster::up_with(small());
     write_and_read(&cluster, "before");
+    assert_eq!(way_to(&cluster, "drive0"), ("direct".to_owned(), String::new()), "the usual way");
     cluster.down();
     let folder = cluster.dir().join("drives/drive0").to_string_lossy().into_owned();
     let script = r#"
@@ -65,6 +77,9 @@ fn a_device_on_a_filesystem_without_direct_io_serves_all_the_same() {
     cluster.start().success();
     cluster.wait_healthy();
     write_and_read(&cluster, "after");
+    let (way, warning) = way_to(&cluster, "drive0");
+    assert_eq!((way.as_str(), way_to(&cluster, "drive1").0.as_str()), ("buffered", "direct"));
+    assert!(warning.contains("direct IO"), "the reason is named: {warning}");
     fs::remove_file(cluster.mount().join("before")).expect("unlink");
     write_and_read(&cluster, "again");
     run(&mut cluster.weft(&["down"])).success();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weft_e2e::{Cluster, ClusterOptions, Random, seed_of_this_run, wait_until};
 
 fn small() -> ClusterOptions {
-    ClusterOptions { drive_size: "128MiB", ..ClusterOptions::default() }
+    ClusterOptions { drive_size: "64MiB", ..ClusterOptions::default() }
 }
 
 /// Capacity and free bytes, as `df` has them.
@@ -76,7 +76,7 @@ fn three_times_the_capacity_can_be_written_and_deleted_and_all_of_it_comes_back(
     for entry in fs::read_dir(cluster.mount()).expect("list") {
         fs::remove_file(entry.expect("entry").path()).expect("deleted");
     }
-    let whole: u64 = 6 * (128 << 20);
+    let whole: u64 = 6 * (64 << 20);
     wait_until("the drives are as empty as at first", Duration::from_secs(90), || {
         (used(&cluster) <= empty + whole / 50).then_some(())
     });
