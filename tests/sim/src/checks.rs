@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use weft_compute::Owner;
 use weft_layout::ClusterMap;
 use weft_meta::session::SessionState;
-use weft_meta::{ExtentRow, RowKey, Transaction, session};
+use weft_meta::{ExtentRow, RowKey, Sealing, Transaction, session};
 use weft_types::{Digest, DriveId};
 use weft_wire::drive::ShardKey;
 use weft_wire::meta::MetaError;
@@ -72,7 +72,7 @@ impl World {
             let len = value.saturating_sub(1);
             let Some(sealed) = behind.get(key..key + len) else { return };
             if value > 0 {
-                self.sealed_row(salt, sealed);
+                self.sealed_row(salt, &behind[..key], sealed);
             }
             rest = &behind[key + len..];
         }
@@ -98,14 +98,17 @@ impl World {
             let epoch =
                 sealed.get(16..24).map(|epoch| u64::from_le_bytes(epoch.try_into().expect("8 bytes")));
             if let Some(salt) = epoch.and_then(|epoch| by_epoch.get(&epoch)) {
-                self.sealed_row(*salt, sealed);
+                self.sealed_row(*salt, &behind[..key], sealed);
             }
             rest = &behind[key + len..];
         }
     }
 
-    /// A row begins with its counter, which is its nonce; some are in clear and have none.
-    fn sealed_row(&self, salt: [u8; 32], row: &[u8]) {
+    /// A row begins with its counter, which is its nonce; those in clear have none.
+    fn sealed_row(&self, salt: [u8; 32], key: &[u8], row: &[u8]) {
+        if RowKey::decode(key).is_ok_and(|key| key.sealing() == Sealing::Clear) {
+            return;
+        }
         let Some(header) = row.get(..24) else { return };
         let counter = u64::from_le_bytes(header[..8].try_into().expect("8 bytes"));
         let sealed = digest(row);

@@ -25,8 +25,6 @@ pub(crate) type Local = LocalDrive<Arc<Media>>;
 
 /// One drive of the cluster.
 pub(crate) struct DriveSlot {
-    /// Its place among the drives.
-    pub(crate) number: usize,
     state: Mutex<State>,
 }
 
@@ -70,7 +68,7 @@ impl DriveSlot {
         let media = Arc::new(Media::new(DRIVE_BYTES, blank.durable(), lies));
         let state =
             State { media, local: None, life: Life::begin(), gone: false, kept: Vec::new(), starts: 0 };
-        Self { number, state: Mutex::new(state) }
+        Self { state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

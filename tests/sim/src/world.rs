@@ -64,8 +64,6 @@ pub(crate) struct World {
     pub(crate) authority: &'static ClusterAuthority,
     /// Wraps keys.
     pub(crate) kms: Arc<dyn KeyManagement>,
-    /// Where indices are.
-    pub(crate) dir: PathBuf,
     /// Takes work that stays on the thread.
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
 }
@@ -152,7 +150,6 @@ impl World {
             cluster: CLUSTER,
             authority,
             kms,
-            dir,
             jobs,
             options,
         });
