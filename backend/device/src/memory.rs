@@ -18,6 +18,10 @@ pub enum Fault {
     Tears,
     /// Every write fails after half of its bytes, and so does what would take it back.
     TearsForGood,
+    /// The host has no space left: what has its blocks can be written, nothing more gets any.
+    Reserves,
+    /// Every hole takes too long.
+    Holes,
     /// Every flush fails.
     Flushes,
     /// Every read fails.
@@ -183,11 +187,16 @@ impl Device for MemoryDevice {
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         let mut state = self.lock();
         state.check(Fault::TearsForGood, io::ErrorKind::Other)?;
+        state.check(Fault::Holes, io::ErrorKind::TimedOut)?;
         let range = whole_blocks(&range, self.block);
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let range = state.slice(range.start, len)?;
         state.bytes[range.clone()].fill(0);
         state.dirty.push(range);
         Ok(())
+    }
+
+    fn reserve(&self, _: Range<u64>) -> io::Result<()> {
+        self.lock().check(Fault::Reserves, io::ErrorKind::StorageFull)
     }
 }

@@ -92,7 +92,7 @@ impl UringDevice {
             match outcomes.recv_timeout(give_up_at.saturating_duration_since(Instant::now())) {
                 Ok((at, Ok(Some(buf)))) => each(at, buf),
                 Ok((_, Ok(None))) => {}
-                Ok((_, Err(error))) => failed = Some(error),
+                Ok((_, Err(error))) => failed = Some(graver(failed, error)),
                 // Each request has told, or has gone with a driver that said why.
                 Err(mpsc::RecvTimeoutError::Disconnected) => return failed.map_or(Ok(()), Err),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -119,6 +119,12 @@ impl UringDevice {
         };
         self.wait_for(next, |_, _| {})
     }
+}
+
+/// Of two failures the one that promises less: what found no space was not done, while anything else may have been, or
+/// may be yet.
+fn graver(earlier: Option<io::Error>, now: io::Error) -> io::Error {
+    earlier.filter(|earlier| earlier.kind() != io::ErrorKind::StorageFull).unwrap_or(now)
 }
 
 /// The blocks that hold a range.

@@ -198,3 +198,12 @@ fn errors_of_the_medium_are_told() {
     device.flush().expect("a directory has something to flush");
     assert_eq!(device.counters(), IoCounters { errors: 2, stalls: 0, stuck: 0 });
 }
+
+#[test]
+fn a_lack_of_space_does_not_hide_that_a_write_may_come_late() {
+    let error = |kind: io::ErrorKind| io::Error::from(kind);
+    let (full, late) = (io::ErrorKind::StorageFull, io::ErrorKind::TimedOut);
+    for (earlier, now, said) in [(None, full, full), (Some(full), late, late), (Some(late), full, late)] {
+        assert_eq!(graver(earlier.map(error), error(now)).kind(), said);
+    }
+}
