@@ -1,6 +1,6 @@
 //! Opening the filesystem's session, taking over from a dead process of this host.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weft_core::{Core, CoreConfig, MEMORY_DEFAULT, MountError};
 use weft_pki::Credentials;
@@ -15,6 +15,9 @@ use crate::start::MountPlan;
 
 /// No session lives longer without being renewed.
 const LEASE_MAX: Duration = Duration::from_secs(20);
+/// How long metadata that cannot be opened is asked for, and how often.
+const METADATA_PATIENCE: Duration = Duration::from_secs(20);
+const METADATA_RETRY: Duration = Duration::from_millis(500);
 /// What its end takes beyond that.
 const ENDING: Duration = Duration::from_millis(1500);
 
@@ -34,7 +37,7 @@ pub(super) fn open(
         Ok(config) => Ok(Core::mount(config)),
         Err(error) => Err(error),
     };
-    let opened = match mount(None)? {
+    let opened = match first_answer(|| mount(None))? {
         Err(MountError::Refused(OpenRefusal::Busy { session, holder, expires_ms })) if has_died(&holder) => {
             tracing::info!(process = holder.pid, "the process that mounted before is dead: taking over");
             match mount(Some(session))? {
@@ -49,6 +52,25 @@ pub(super) fn open(
         opened => opened,
     };
     opened.map_err(|error| explained(plan, error))
+}
+
+/// Asks until the metadata can be opened, or until that has failed for too long: after a crash the drives of its log
+/// may come later than the process that reads it.
+fn first_answer<T>(
+    mut mount: impl FnMut() -> Result<Result<T, MountError>, FrontendError>,
+) -> Result<Result<T, MountError>, FrontendError> {
+    let patience = Instant::now() + METADATA_PATIENCE;
+    loop {
+        match mount()? {
+            Err(MountError::Refused(OpenRefusal::MetadataUnavailable { reason }))
+                if Instant::now() < patience =>
+            {
+                tracing::warn!(reason, "the metadata cannot be opened yet");
+                std::thread::sleep(METADATA_RETRY);
+            }
+            answer => return Ok(answer),
+        }
+    }
 }
 
 /// How long to wait until a session has ended that ends in so many milliseconds: no longer than any lease lasts.
@@ -106,6 +128,20 @@ fn has_died(holder: &SessionHolder) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_that_cannot_be_opened_yet_is_asked_for_again() {
+        let mut answers = 0;
+        let opened = first_answer(|| {
+            answers += 1;
+            let reason = "a drive of the log is not there yet".to_owned();
+            let later = MountError::Refused(OpenRefusal::MetadataUnavailable { reason });
+            Ok(if answers < 3 { Err(later) } else { Ok(answers) })
+        });
+        assert_eq!(opened.expect("asked").expect("opened"), 3);
+        let never = first_answer(|| Ok(Err::<(), _>(MountError::Refused(OpenRefusal::Deleting))));
+        assert!(never.expect("asked").is_err(), "other refusals stand");
+    }
 
     #[test]
     fn only_a_dead_process_of_this_boot_of_this_host_is_taken_over_from() {
