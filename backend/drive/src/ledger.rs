@@ -249,6 +249,11 @@ impl Ledger {
         }
     }
 
+    /// Whether dead records of a key are on the device.
+    pub(crate) fn has_dead(&self, key: &RecordKey) -> bool {
+        self.graves.contains_key(key)
+    }
+
     /// Keys of which dead records are on the device.
     pub(crate) fn graves(&self) -> usize {
         self.graves.len()

@@ -7,10 +7,11 @@
 //! 24   sequence, last flushed sequence        16
 //! 40   extent id; zeroes for items            24
 //! 64   payload bytes                           4
-//! 68   description bytes, item key bytes, 0    4
+//! 68   description bytes, item key bytes       3
+//! 71   1 when the cleaner moved it              1    it stands elsewhere until a flush covers it
 //! 72   checksum unit, CRC32C of the table      8
 //! 80   where the record before it ended        8    what is missing between two records is told
-//! 88   zeroes                                  8
+//! 88   where the flushed records before it ended   8    which of those were promised
 //! 96   keyed BLAKE3 of all before and the key 16    no payload can pass for a header
 //! 112  the item's key
 //!      table: description (CBOR), one CRC32C per unit of the payload
@@ -113,6 +114,11 @@ pub(crate) struct RecordHeader {
     pub(crate) flushed: u64,
     /// Where the record before it in its segment ended, or where its segment's records begin.
     pub(crate) preceding: u64,
+    /// Where the last record before it in its segment ended that was durable when it was written, or where its
+    /// segment's records begin.
+    pub(crate) settled: u64,
+    /// The cleaner moved it: what it was made from is there as long as no later flush covers it.
+    pub(crate) moved: bool,
     pub(crate) table_crc: u32,
 }
 
@@ -136,10 +142,11 @@ impl RecordHeader {
         fields.extend(extent);
         fields.extend(entry.payload_bytes.to_le_bytes());
         fields.extend(entry.description_bytes.to_le_bytes());
-        fields.extend([entry.key_bytes, 0]);
+        fields.extend([entry.key_bytes, u8::from(self.moved)]);
         fields.extend(entry.unit.to_le_bytes());
         fields.extend(self.table_crc.to_le_bytes());
         fields.extend(self.preceding.to_le_bytes());
+        fields.extend(self.settled.to_le_bytes());
         let mut out = [0; HEADER_BYTES];
         out[..fields.len()].copy_from_slice(&fields);
         let mac = mac(salt, &out[..FIELDS_BYTES], key.tail_bytes());
@@ -160,9 +167,9 @@ impl RecordHeader {
         let extent = ExtentId::from_bytes(fields.take());
         let payload_bytes = u32::from_le_bytes(fields.take());
         let description_bytes = u16::from_le_bytes(fields.take());
-        let [key_bytes, _] = fields.take();
+        let [key_bytes, moved] = fields.take();
         let [unit, table_crc] = [(); 2].map(|()| u32::from_le_bytes(fields.take()));
-        let preceding = u64::from_le_bytes(fields.take());
+        let [preceding, settled] = [(); 2].map(|()| u64::from_le_bytes(fields.take()));
         let key = rest.get(..key_bytes.into())?;
         if mac(salt, &header[..FIELDS_BYTES], key) != header[FIELDS_BYTES..] {
             return None;
@@ -177,7 +184,8 @@ impl RecordHeader {
         let entry = Entry { at, payload_bytes, unit, description_bytes, key_bytes };
         let plausible = format == FORMAT && stands_at == at && seq <= u64::MAX / 2 && entry.is_bounded();
         let record = Record { seq, key, deletes, entry };
-        plausible.then_some(Self { record, generation, flushed, preceding, table_crc })
+        let moved = moved != 0;
+        plausible.then_some(Self { record, generation, flushed, preceding, settled, moved, table_crc })
     }
 }
 
@@ -281,7 +289,15 @@ mod tests {
         let key = RecordKey::Shard(ShardKey { extent, index: ShardIndex::new(3) });
         let entry = Entry { at, ..layout(&key, 5000, 7, 4096) };
         let record = Record { seq: 8, key, deletes: false, entry };
-        RecordHeader { record, generation: 7, flushed: 6, preceding: 64, table_crc: 5 }
+        RecordHeader {
+            record,
+            generation: 7,
+            flushed: 6,
+            preceding: 64,
+            settled: 32,
+            moved: true,
+            table_crc: 5,
+        }
     }
 
     fn item(at: u64) -> RecordHeader {

@@ -246,8 +246,8 @@ impl<D: Device> Scanner<'_, D> {
                 continue;
             };
             if header.preceding != run.records_end {
-                let padded = header.preceding != at && header.preceding.next_multiple_of(BLOCK) == at;
-                run.gaps.push(Gap { before: run.records.len(), between_groups: padded });
+                let promised = run.records_end < header.settled;
+                run.gaps.push(Gap { before: run.records.len(), promised });
             }
             at = header.record.entry.end();
             (run.records_end, run.written_end) = (at, at);
@@ -270,19 +270,19 @@ impl<D: Device> Scanner<'_, D> {
         }
         let vouched = found.records.partition_point(|record| record.seq <= flushed);
         let (lost, unfinished): (Vec<Gap>, Vec<Gap>) =
-            found.gaps.iter().partition(|gap| gap.before < vouched || gap.between_groups);
+            found.gaps.iter().partition(|gap| gap.before < vouched || gap.promised);
         found.damaged += u32::try_from(lost.len()).unwrap_or(u32::MAX);
         found.unfinished = !unfinished.is_empty();
         // What the cleaner moved still stands where it was: behind the first that is not whole none is needed, and
         // the room may be.
         let first_gap = unfinished.iter().map(|gap| gap.before).min();
-        let mut needless = first_gap.filter(|_| found.kind == SegmentKind::Moved).unwrap_or(usize::MAX);
+        let mut broken = first_gap.unwrap_or(usize::MAX);
         let mut whole = Vec::new();
         for at in vouched..found.records.len() {
-            if at < needless && self.is_whole(&found.records[at], found.generation)? {
-                whole.push(at);
-            } else if found.kind == SegmentKind::Moved {
-                needless = needless.min(at);
+            match self.whole(&found.records[at], found.generation)? {
+                Some(header) if header.moved && at >= broken => {}
+                Some(_) => whole.push(at),
+                None => broken = broken.min(at),
             }
         }
         for at in (vouched..found.records.len()).rev() {
@@ -305,12 +305,13 @@ impl<D: Device> Scanner<'_, D> {
         Ok(found.unfinished)
     }
 
-    fn is_whole(&self, record: &Record, generation: u64) -> io::Result<bool> {
+    /// The header of a record that is whole.
+    fn whole(&self, record: &Record, generation: u64) -> io::Result<Option<RecordHeader>> {
         let entry = &record.entry;
         let mut bytes = vec![0; usize::try_from(entry.footprint()).unwrap_or_default()];
         self.device.read_at(&mut bytes, entry.at)?;
-        Ok(verified(&bytes, record, generation, self.salt)
-            .is_some_and(|(_, payload_is_good)| payload_is_good))
+        let found = verified(&bytes, record, generation, self.salt);
+        Ok(found.filter(|(_, payload_is_good)| *payload_is_good).map(|(header, _)| header))
     }
 
     /// Takes away the first bytes of a header. No block in which they stand has anything that was promised.
@@ -347,8 +348,8 @@ pub(crate) fn verified(
 #[derive(Debug, Clone, Copy)]
 struct Gap {
     before: usize,
-    /// The record there began a write of its own, so that an earlier flush covered what is missing.
-    between_groups: bool,
+    /// The record there says that an earlier flush covered some of what is missing.
+    promised: bool,
 }
 
 /// What stands in a run of bytes.

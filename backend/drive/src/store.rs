@@ -119,6 +119,8 @@ pub struct Store<D> {
     vouched: u64,
     dirty: bool,
     failed: bool,
+    /// The host had no space for the last segment that was to be opened.
+    host_full: bool,
     /// Payloads of deleted records, to be punched once the deletion is durable.
     dead_payloads: Vec<Range<u64>>,
 }
@@ -163,6 +165,7 @@ impl<D: Device> Store<D> {
         self.check()?;
         let too_long = PutItemError::TooLong { len: value.len() };
         let body = Body::item(key.clone(), value).ok_or(too_long)?;
+        self.set_apart(SegmentKind::Items, &body.key);
         let Some(kind) = self.make_room(SegmentKind::Items, &body)? else {
             return Err(PutItemError::NoSpace);
         };

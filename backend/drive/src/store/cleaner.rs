@@ -29,6 +29,8 @@ pub(super) struct Victim {
     records: IntoIter<Record>,
     /// Some of it cannot be moved.
     stuck: bool,
+    /// Some of it was.
+    moved: bool,
 }
 
 /// What became of a record that was to be moved.
@@ -51,15 +53,16 @@ impl<D: Device> Store<D> {
             self.commit()?;
         }
         let Some(least) = self.least_dead(idle) else { return Ok(false) };
+        self.host_full = false;
         if self.victim.is_none() && !self.choose(least) {
             return if idle { self.abandon_dead_tail(self.map.segment_bytes / 2) } else { Ok(false) };
         }
         let short = self.is_short();
-        self.move_some(if short { URGENT_STEP_BYTES } else { STEP_BYTES })?;
+        let went_on = self.go_on(if short { URGENT_STEP_BYTES } else { STEP_BYTES }, least)?;
         if idle {
             self.commit()?;
         }
-        Ok(true)
+        Ok(went_on)
     }
 
     /// Gives back a segment, or a part of one, for a record that finds no room; `false` when nothing can be. A
@@ -71,6 +74,7 @@ impl<D: Device> Store<D> {
             return Ok(true);
         }
         let worth = self.map.worth_cleaning();
+        self.host_full = false;
         if self.victim.is_none() && !self.choose(worth) {
             if self.abandon_dead_tail(worth)? {
                 return Ok(true);
@@ -80,9 +84,18 @@ impl<D: Device> Store<D> {
                 return Ok(false);
             }
         }
-        self.move_some(u64::MAX)?;
+        let went_on = self.go_on(u64::MAX, worth)?;
         self.commit()?;
-        Ok(true)
+        Ok(went_on)
+    }
+
+    /// Moves some of the victim, or of another when the host has no space for a segment to move it to.
+    fn go_on(&mut self, most: u64, least: u64) -> Result<bool, DeviceFailed> {
+        let went_on = self.move_some(most)?;
+        if went_on || !self.host_full {
+            return Ok(went_on);
+        }
+        Ok(self.choose(least) && self.move_some(most)?)
     }
 
     fn is_short(&self) -> bool {
@@ -111,7 +124,7 @@ impl<D: Device> Store<D> {
         let now = u128::from(self.next_seq);
         // Without a free segment to go on in, only what fits is worth beginning.
         let room = self.tails.get(SegmentKind::Moved).map_or(0, |tail| tail.room());
-        let most_live = if self.ledger.free() == 0 { room } else { u64::MAX };
+        let most_live = if self.ledger.free() == 0 || self.host_full { room } else { u64::MAX };
         let sealed = self.ledger.segments().iter().enumerate().filter(|(_, segment)| {
             let worth = segment.dead() >= least && segment.live() <= most_live;
             segment.state == SegmentState::Sealed && !segment.pinned && worth
@@ -124,36 +137,37 @@ impl<D: Device> Store<D> {
         let Some(segment) = best else { return false };
         let records = self.records_of(segment);
         let stuck = records.is_empty();
-        self.victim = Some(Victim { segment, records: records.into_iter(), stuck });
+        self.victim = Some(Victim { segment, records: records.into_iter(), stuck, moved: false });
         true
     }
 
-    /// Moves records of the victim, up to about so many bytes.
-    pub(super) fn move_some(&mut self, most: u64) -> Result<(), DeviceFailed> {
-        let Some(mut victim) = self.victim.take() else { return Ok(()) };
+    /// Moves records of the victim, up to about so many bytes; `false` when none found room.
+    pub(super) fn move_some(&mut self, most: u64) -> Result<bool, DeviceFailed> {
+        let Some(mut victim) = self.victim.take() else { return Ok(false) };
         let mut moved = 0;
         while moved < most {
             let Some(record) = victim.records.next() else {
                 self.finish(&victim);
-                return Ok(());
+                return Ok(true);
             };
             if !self.ledger.counts(&self.shared.index(), &record) {
                 continue;
             }
             moved += record.entry.footprint();
             match self.move_record(record, victim.segment)? {
-                Moved::Done => {}
+                Moved::Done => victim.moved = true,
                 Moved::Unreadable => victim.stuck = true,
                 // What was moved stays moved; the rest is found when the segment is chosen again.
-                Moved::NoRoom => return Ok(()),
+                Moved::NoRoom => return Ok(victim.moved),
             }
         }
         self.victim = Some(victim);
-        Ok(())
+        Ok(true)
     }
 
     fn finish(&mut self, victim: &Victim) {
-        if victim.stuck && !self.ledger.segments()[victim.segment].is_empty() {
+        // What counts in it and was not found, where its summary was damaged, would be looked for for ever.
+        if (victim.stuck || !victim.moved) && !self.ledger.segments()[victim.segment].is_empty() {
             self.ledger.pin(victim.segment);
         }
     }
@@ -184,6 +198,7 @@ impl<D: Device> Store<D> {
         if !is_good {
             self.shared.count_damaged_read();
         }
+        self.set_apart(SegmentKind::Moved, &record.key);
         if !self.make_room_for_moved(&record)? {
             return Ok(Moved::NoRoom);
         }

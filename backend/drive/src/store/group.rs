@@ -105,7 +105,8 @@ impl<D: Device> Store<D> {
         record.seq = seq;
         record.entry = Entry { at: tail.next(), ..record.entry };
         let (generation, preceding, table_crc) = (tail.generation, tail.last_end(), content.table_crc);
-        let header = RecordHeader { record, generation, flushed, preceding, table_crc };
+        let (settled, moved) = (tail.settled_end(), from.is_some());
+        let header = RecordHeader { record, generation, flushed, preceding, settled, moved, table_crc };
         let written = tail.push(&header, content.table, content.payload, &self.shared.salt, self.map);
         self.group.changes.push(Change { record: header.record, from });
         if written >= WRITE_BYTES { self.write_out(kind) } else { Ok(()) }
@@ -155,9 +156,7 @@ impl<D: Device> Store<D> {
         self.publish_group();
         self.write_seals()?;
         for range in std::mem::take(&mut self.dead_payloads) {
-            if let Err(error) = self.shared.device.punch(range) {
-                tracing::warn!(%error, "cannot give back the space of a deleted shard");
-            }
+            self.erase(range)?;
         }
         self.reclaim()
     }

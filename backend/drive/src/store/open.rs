@@ -154,6 +154,7 @@ impl<D: Device> Store<D> {
             vouched,
             dirty: false,
             failed: false,
+            host_full: false,
             dead_payloads: Vec::new(),
         };
         let mut index = store.shared.index_mut();

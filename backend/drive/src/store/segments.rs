@@ -5,6 +5,7 @@ use std::ops::Range;
 use weft_device::{AlignedBuf, Device};
 
 use super::{DeviceFailed, Store};
+use crate::key::RecordKey;
 use crate::record::{Body, RECORD_ALIGN, Record, RecordHeader};
 use crate::scan::Scanner;
 use crate::segment::{BLOCK, SegmentHeader, SegmentKind, SegmentMap, SegmentState};
@@ -60,6 +61,11 @@ impl Tail {
         self.filled.end
     }
 
+    /// Where the last record ends that is durable.
+    pub(super) fn settled_end(&self) -> u64 {
+        self.settled.end
+    }
+
     /// Bytes of records that it still takes, about.
     pub(super) fn room(&self) -> u64 {
         let summary = (self.summary.len() as u64).next_multiple_of(BLOCK);
@@ -90,6 +96,11 @@ impl Tail {
         self.filled.end = header.record.entry.end();
         summary::push(&mut self.summary, &header.record, map.range(self.segment).start);
         self.buf.len()
+    }
+
+    /// The next record begins a block.
+    fn begin_block(&mut self) {
+        self.buf.pad_to_block();
     }
 
     /// What waits to be written, in whole blocks, and where.
@@ -254,6 +265,18 @@ impl<D: Device> Store<D> {
         Ok(None)
     }
 
+    /// Lets an item begin a block of its own if older records of it are on the device: damage to a block that takes
+    /// the newest of two items, and nothing else, would bring both back as they were.
+    pub(super) fn set_apart(&mut self, kind: SegmentKind, key: &RecordKey) {
+        let RecordKey::Item(item) = key else { return };
+        let replaced = self.group.latest(key).is_some()
+            || self.ledger.has_dead(key)
+            || (kind == SegmentKind::Items && self.shared.index().items.contains_key(item));
+        if let Some(tail) = self.tails.get_mut(kind).filter(|_| replaced) {
+            tail.begin_block();
+        }
+    }
+
     fn fits(&self, kind: SegmentKind, room: &Room) -> bool {
         self.tails.get(kind).is_some_and(|tail| tail.fits(room))
     }
@@ -291,13 +314,18 @@ impl<D: Device> Store<D> {
     fn open_segment(&mut self, kind: SegmentKind, deletes: bool) -> Result<bool, DeviceFailed> {
         let (_, Some(segment)) = self.ledger.free_for(kind, deletes) else { return Ok(false) };
         if self.ledger.segments()[segment].stale {
-            self.shared.device.punch(self.map.range(segment)).map_err(|error| self.note(error))?;
+            // Not its headers: without them old records would be taken for those of a segment that lost them.
+            self.shared.device.punch(self.map.records(segment)).map_err(|error| self.note(error))?;
         }
         // Once it is open it takes what it has room for, however full the host becomes: metadata and deletions go on.
         match self.shared.device.reserve(self.map.range(segment)) {
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                self.host_full = true;
+                return Ok(false);
+            }
             reserved => reserved.map_err(|error| self.note(error))?,
         }
+        self.host_full = false;
         let generation = self.take_generation();
         let header = SegmentHeader::new(SegmentState::Open, kind, generation, self.flushed);
         self.write_segment_header(segment, &header)?;
@@ -306,6 +334,19 @@ impl<D: Device> Store<D> {
         self.note_generation(segment, generation);
         self.tails.set(kind, Tail { buf, ..Tail::new(self.map, segment, generation, &[]) });
         Ok(true)
+    }
+
+    /// Erases bytes that do not count, as far as the medium does; says whether it did.
+    pub(super) fn erase(&mut self, range: Range<u64>) -> Result<bool, DeviceFailed> {
+        match self.shared.device.punch(range) {
+            Ok(()) => Ok(true),
+            // It may happen yet, when other records stand there.
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(self.fail(error)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot give back the space of what was deleted");
+                Ok(false)
+            }
+        }
     }
 
     fn note_generation(&self, segment: usize, generation: u64) {
@@ -397,11 +438,9 @@ impl<D: Device> Store<D> {
             // they are records: a host that stopped in between would find damage where there is none.
             self.flush_device()?;
             for (segment, generation, records) in freed {
-                let erased = self.shared.device.punch(self.map.records(segment));
-                if let Err(error) = &erased {
-                    tracing::warn!(%error, segment, "cannot erase a segment; it is erased before its next use");
-                }
-                self.ledger.freed(segment, generation, erased.is_err(), &records);
+                // What is not erased is before its next use.
+                let stale = !self.erase(self.map.records(segment))?;
+                self.ledger.freed(segment, generation, stale, &records);
                 self.note_generation(segment, generation);
                 self.victim.take_if(|victim| victim.segment == segment);
             }

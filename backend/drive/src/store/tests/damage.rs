@@ -115,7 +115,15 @@ fn a_payload_cannot_pass_for_a_header() {
             let tombstone = Body::tombstone(RecordKey::Shard(key(1)));
             let entry = Entry { at: place, ..tombstone.layout };
             let record = Record { seq: 1 << 40, key: tombstone.key, deletes: true, entry };
-            let header = RecordHeader { record, generation, flushed: 0, preceding: 0, table_crc: 0 };
+            let header = RecordHeader {
+                record,
+                generation,
+                flushed: 0,
+                preceding: 0,
+                settled: 0,
+                moved: false,
+                table_crc: 0,
+            };
             header.encode(&HeaderSalt([0; 32]))[..64].to_vec()
         })
         .take(trap.1.len())
@@ -351,5 +359,83 @@ proptest! {
         for key in store.reader().list(None, usize::MAX) {
             let _ = store.reader().describe(key);
         }
+    }
+}
+
+#[test]
+fn a_lost_first_write_of_a_group_that_took_two_is_no_damage() {
+    let device = device_of(8, 9 << 20);
+    let mut store = open(&device);
+    store.put_item(&items::item_key(0), b"kept").expect("stored");
+    store.flush().expect("flushed");
+    let at = store.tails.get(SegmentKind::Items).expect("open").next();
+    for seq in 1..3 {
+        store.put_item(&items::item_key(seq), &items::value(seq, 3_000_000, 1)).expect("stored");
+    }
+    let written = store.tails.get(SegmentKind::Items).expect("open").next() - at;
+    assert!(written > 6_000_000);
+    store.put_item(&items::item_key(3), b"whole").expect("stored");
+    store.flush().expect("flushed");
+    drop(store);
+    let (at, len) = (usize::try_from(at).expect("small"), usize::try_from(written).expect("small"));
+    device.damage(at, |bytes| bytes.fill(0), len);
+    let store = open(&device);
+    let damage = store.reader().usage().damage;
+    assert_eq!((damage.records, damage.torn), (0, 1));
+    assert_eq!(store.reader().list_items(&[], None, 9), [(items::item_key(0), 4), (items::item_key(3), 5)]);
+}
+
+#[test]
+fn damage_in_a_segment_that_the_cleaner_began_costs_no_other_put() {
+    let device = device(16);
+    let mut store = open(&device);
+    (0..6).for_each(|seq| keep(&mut store, &shard(seq, 20_000, 1)));
+    (0..20).for_each(|seq| keep(&mut store, &shard(100 + seq, 20_000, 1)));
+    for seq in 1..6 {
+        store.delete(key(seq)).expect("deleted");
+    }
+    store.flush().expect("flushed");
+    assert!(store.choose(store.map.worth_cleaning()));
+    store.move_some(u64::MAX).expect("moved");
+    store.commit().expect("flushed");
+    let tail = store.tails.take(SegmentKind::Moved).expect("open");
+    let segment = tail.segment;
+    store.seal(SegmentKind::Shards).expect("sealed");
+    store.tails.set(SegmentKind::Shards, tail);
+    let shards: Vec<_> = (200..203).map(|seq| shard(seq, 100, 1)).collect();
+    for shard in &shards {
+        put(&mut store, shard).expect("stored");
+    }
+    store.flush().expect("flushed");
+    let first = store.shared.index().shards[&key(200)];
+    assert_eq!(store.map.segment_at(first.at), segment);
+    drop(store);
+    let place = usize::try_from(first.at).expect("small") + first.front_bytes();
+    device.damage(place, |bytes| bytes[0] ^= 1, 1);
+    let store = open(&device);
+    for shard in &shards[1..] {
+        assert_eq!(read_all(&store, shard).expect("kept"), shard.1);
+    }
+}
+
+#[test]
+fn one_damaged_block_does_not_bring_back_two_replaced_items() {
+    let device = device(8);
+    let mut store = open(&device);
+    let keys = [items::item_key(1), items::item_key(2)];
+    for value in [b"old", b"new"] {
+        keys.iter().for_each(|key| store.put_item(key, value).expect("stored"));
+        store.flush().expect("flushed");
+    }
+    keep(&mut store, &shard(1, 100, 1));
+    store.vouch().expect("written");
+    let places =
+        keys.each_ref().map(|key| usize::try_from(store.shared.index().items[key].at).expect("small"));
+    drop(store);
+    let intact = device.bytes();
+    for (hit, other) in [(0, 1), (1, 0)] {
+        let device = Arc::new(MemoryDevice::from_bytes(intact.clone()));
+        device.damage(places[hit] / 4096 * 4096, |bytes| bytes.fill(0), 4096);
+        assert_eq!(open(&device).reader().read_item(&keys[other]).expect("kept"), b"new"[..]);
     }
 }

@@ -281,3 +281,72 @@ fn a_large_deleted_shard_gives_its_space_back_at_once() {
     assert_eq!(read_all(&store, &kept).expect("kept"), kept.1);
     assert_eq!(store.reader().usage().damage, Default::default());
 }
+
+#[test]
+fn on_a_full_host_the_cleaner_comes_to_rest_and_goes_on_when_there_is_space() {
+    let device = device(20);
+    let mut store = open(&device);
+    let count = fill(&mut store, 0, 4000);
+    for seq in (0..count).filter(|seq| seq % 3 != 0) {
+        store.delete(key(seq)).expect("deleted");
+    }
+    store.flush().expect("flushed");
+    device.set_fault(Fault::Reserves);
+    rest(&mut store);
+    let fitted = fill(&mut store, 1000, 4000);
+    rest(&mut store);
+    device.set_fault(Fault::None);
+    assert!(fitted + fill(&mut store, 2000, 4000) > count / 2);
+}
+
+#[test]
+fn what_is_erased_late_ends_the_store() {
+    let device = device(8);
+    let mut store = open(&device);
+    keep(&mut store, &shard(1, 180_000, 1));
+    keep(&mut store, &shard(2, 100, 1));
+    store.delete(key(1)).expect("deleted");
+    device.set_fault(Fault::Holes);
+    assert!(matches!(store.flush(), Err(DeviceFailed::Now(_))));
+    device.set_fault(Fault::None);
+    let refused = put(&mut store, &shard(3, 100, 1));
+    assert!(
+        matches!(refused, Err(PutError::Device(DeviceFailed::Earlier))),
+        "a hole may come where it stands"
+    );
+}
+
+#[test]
+fn a_power_cut_while_a_segment_is_erased_for_reuse_resurrects_nothing() {
+    let device = device(8);
+    let mut store = open(&device);
+    let mut seq = 0;
+    while store.ledger.segments()[0].state != SegmentState::Sealed {
+        keep(&mut store, &shard(seq, 4000, 1));
+        seq += 1;
+    }
+    let range = store.map.records(0);
+    let bounds = usize::try_from(range.start).expect("small")..usize::try_from(range.end).expect("small");
+    let old = device.bytes()[bounds].to_vec();
+    for seq in 0..seq {
+        store.delete(key(seq)).expect("deleted");
+    }
+    store.flush().expect("flushed");
+    assert_eq!(store.ledger.segments()[0].state, SegmentState::Free);
+    rest(&mut store);
+    drop(store);
+    // The power went before what was given back was erased.
+    device.write_at(&old, range.start).expect("written");
+    let recorder = Arc::new(weft_device::crash::Recorder::from_bytes(device.bytes()).with_block(4096));
+    let mut store = Store::open(recorder.clone(), IDENTITY).expect("opens");
+    let (header, payload) = shard(99, 100, 1);
+    store.put(&header, payload).expect("stored");
+    store.flush().expect("flushed");
+    drop(store);
+    for cut in 0..=recorder.ios() {
+        for seed in 0..32 {
+            let found = open(&Arc::new(recorder.crash(cut, seed))).reader().list(None, 9);
+            assert!(found.iter().all(|found| *found == key(99)), "cut {cut}, seed {seed}: {found:?}");
+        }
+    }
+}
