@@ -402,6 +402,8 @@ fn damage_in_a_segment_that_the_cleaner_began_costs_no_other_put() {
     let segment = tail.segment;
     store.seal(SegmentKind::Shards).expect("sealed");
     store.tails.set(SegmentKind::Shards, tail);
+    // The seal is written, which says what is durable so far.
+    store.commit().expect("flushed");
     let shards: Vec<_> = (200..203).map(|seq| shard(seq, 100, 1)).collect();
     for shard in &shards {
         put(&mut store, shard).expect("stored");
