@@ -135,10 +135,7 @@ impl World {
         let opened = Simulated::open(way, places, self.cluster, Arc::clone(&self.kms), pool()).await;
         let (management, background) = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                self.store_refused.store(true, std::sync::atomic::Ordering::Relaxed);
-                return format!("the store is not opened: {error:?}");
-            }
+            Err(error) => return format!("the store is not opened: {error:?}"),
         };
         self.trace.note(format_args!("m runs"));
         self.set_managing(Some(Managing { life, management: Some(management) }));

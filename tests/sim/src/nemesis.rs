@@ -2,11 +2,14 @@
 
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use weft_layout::DriveState;
+use weft_wire::store::OpenStore;
+
 use crate::dice::Dice;
+use crate::manager::MANAGER;
 use crate::net::Node;
 use crate::world::{COMPUTES, World};
 
@@ -170,11 +173,21 @@ impl Nemesis {
                 self.world.start_drive(number, &mut self.dice);
                 self.world.trace.note(format_args!("d{number} comes back as it was earlier"));
             }
-        } else {
+        } else if self.all_are_well() {
             drive.lose();
             self.spent += 1;
             self.world.trace.note(format_args!("d{number} is lost"));
         }
+    }
+
+    /// Whether management counts on every drive that is not lost: as many may be lost then as the cluster survives.
+    fn all_are_well(&self) -> bool {
+        let management = self.world.managing().and_then(|managing| managing.management);
+        management.is_some_and(|management| {
+            let up =
+                management.status().map.drives.iter().filter(|drive| drive.state == DriveState::Up).count();
+            up + self.spent == self.world.drives.len()
+        })
     }
 
     fn restart_some(&mut self) {
@@ -251,9 +264,24 @@ impl Nemesis {
             self.world.drives[number].restore(false);
             self.world.start_drive(number, &mut self.dice);
         }
-        (3..5).for_each(|number| self.world.drives[number].stop());
-        self.world.trace.note(format_args!("three old copies of the store are brought back"));
-        self.world.store_refused.store(false, Ordering::Relaxed);
+        // Nobody is left that has the newest, whoever votes by now; is somebody left who knows of it?
+        let mut known = false;
+        for number in 0..self.world.drives.len() {
+            let held =
+                self.world.at_drive(number, |local| local.open_store(MANAGER, OpenStore { term: None }));
+            let Some(Ok((held, _))) = held else { continue };
+            if held.copy.is_some_and(|(_, version)| version >= newest) {
+                self.world.drives[number].stop();
+            } else {
+                known |= held.seen >= newest;
+            }
+        }
+        if !known {
+            return;
+        }
+        self.world
+            .trace
+            .note(format_args!("three old copies of the store are brought back, and the newest are away"));
         self.world.start_manager();
         let opened = timeout(Duration::from_secs(40), async {
             loop {
@@ -265,8 +293,6 @@ impl Nemesis {
         });
         if opened.await.is_ok() {
             self.world.trace.violate(format_args!("an old cluster store is served"));
-        } else if !self.world.store_refused.load(Ordering::Relaxed) {
-            self.world.trace.violate(format_args!("an old cluster store is not refused"));
         }
         self.faults += 1;
     }

@@ -33,7 +33,7 @@ impl std::error::Error for Violation {}
 
 /// The record of one run.
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     seed: u64,
     began: Instant,
     state: Mutex<State>,
@@ -50,14 +50,14 @@ struct State {
 
 impl Trace {
     /// An empty one; `printed`: every event is also written to the standard output.
-    pub fn new(seed: u64, printed: bool) -> Self {
+    pub(crate) fn new(seed: u64, printed: bool) -> Self {
         let (hasher, events) = (blake3::Hasher::new(), VecDeque::new());
         let state = State { hasher, events, count: 0, violation: None, printed };
         Self { seed, began: Instant::now(), state: Mutex::new(state) }
     }
 
     /// Something happened.
-    pub fn note(&self, event: fmt::Arguments<'_>) {
+    pub(crate) fn note(&self, event: fmt::Arguments<'_>) {
         let at = self.began.elapsed();
         let text = format!("{:9.4} {event}", at.as_secs_f64());
         let mut state = self.state();
@@ -73,7 +73,7 @@ impl Trace {
     }
 
     /// Something happened that must not. The first is kept.
-    pub fn violate(&self, what: fmt::Arguments<'_>) {
+    pub(crate) fn violate(&self, what: fmt::Arguments<'_>) {
         self.note(format_args!("VIOLATION {what}"));
         let mut state = self.state();
         if state.violation.is_none() {
@@ -83,23 +83,23 @@ impl Trace {
     }
 
     /// What must not have happened, if anything.
-    pub fn violation(&self) -> Option<Violation> {
+    pub(crate) fn violation(&self) -> Option<Violation> {
         self.state().violation.clone()
     }
 
     /// Whether something must not have happened.
-    pub fn is_violated(&self) -> bool {
+    pub(crate) fn is_violated(&self) -> bool {
         self.state().violation.is_some()
     }
 
     /// How many events there were, and a hash of them all.
-    pub fn summary(&self) -> (u64, [u8; 32]) {
+    pub(crate) fn summary(&self) -> (u64, [u8; 32]) {
         let state = self.state();
         (state.count, *state.hasher.finalize().as_bytes())
     }
 
     /// Simulated time since the beginning.
-    pub fn elapsed(&self) -> core::time::Duration {
+    pub(crate) fn elapsed(&self) -> core::time::Duration {
         self.began.elapsed()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::mpsc;
@@ -52,8 +52,6 @@ pub(crate) struct World {
     pub(crate) computes: Vec<ComputeNode>,
     /// Management.
     pub(crate) manager: Mutex<Option<Managing>>,
-    /// The cluster store was not opened when management was started.
-    pub(crate) store_refused: AtomicBool,
     /// The compute node that clients ask, as they last found out.
     pub(crate) preferred: AtomicUsize,
     /// Mutations of sessions that arrived, for slots that forget.
@@ -144,7 +142,6 @@ impl World {
                 .collect(),
             computes: (0..COMPUTES).map(|number| ComputeNode::new(seed, number, &dir)).collect(),
             manager: Mutex::new(None),
-            store_refused: AtomicBool::new(false),
             preferred: AtomicUsize::new(0),
             forgotten: Mutex::default(),
             cluster: CLUSTER,

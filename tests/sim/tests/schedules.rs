@@ -9,12 +9,13 @@ fn variable(name: &str) -> Option<u64> {
 #[test]
 fn what_was_acknowledged_stays_whatever_goes_wrong() {
     if let Some(seed) = variable("WEFT_TEST_SEED") {
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
         let report = simulate(seed, Options { printed: true, ..Options::default() });
         println!("{:?}", report.unwrap_or_else(|violation| panic!("{violation}")));
         return;
     }
     let first = variable("WEFT_TEST_FIRST_SEED").unwrap_or(0);
-    let count = if variable("WEFT_TEST_LONG").is_some_and(|long| long > 0) { 5000 } else { 200 };
+    let count = if variable("WEFT_TEST_LONG").is_some_and(|long| long > 0) { 5000 } else { 600 };
     let mut failed = Vec::new();
     for seed in first..first + count {
         match simulate(seed, Options::default()) {
