@@ -83,9 +83,8 @@ impl Process {
         owner.may_open(node, &call, Instant::now()).map_err(fault)?.map_err(Failure::Refused)?;
         let (register, asker) = (RegisterSession { owner: owner.held(), node }, self.node);
         let registered = world
-            .to_manager(&self.endpoint, ANSWER_MAX, move |management| {
-                let register = register.clone();
-                async move { management.register(register, asker).await }
+            .to_manager(&self.endpoint, ANSWER_MAX, move |management| async move {
+                management.register(register, asker).await
             })
             .await;
         let registered = match registered {
