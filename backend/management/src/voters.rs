@@ -22,27 +22,20 @@ pub(crate) fn choose_voters(map: &ClusterMap) -> Voters {
     Voters::of(drives.into_iter().map(home_of).collect())
 }
 
-/// The voters to go on to, when others bridge more losses than those that vote now: drives that are up stand in for
-/// those that are down or were blank, and where too few are left fewer vote, so that their majority is among the living;
-/// whoever comes back votes again where that helps. First both sets decide together, then the new one alone.
+/// The voters to go on to, when some that vote now are gone for good: the map has them no more, or they came back
+/// blank; or when too few vote since a loss was accepted. Drives that are up take their places. First both sets decide
+/// together, then the new one alone.
+///
+/// A voter that is only down keeps its vote. Were it given to others, or fewer left to vote, those that were down could
+/// come back to a cluster whose few new voters are lost, although no more drives were lost than it promises to bridge.
 pub(crate) fn next_voters(voters: &Voters, map: &ClusterMap) -> Option<Voters> {
     if let Some(next) = &voters.next {
         return Some(Voters::of(next.clone()));
     }
-    let alive = |home: &DriveHome| {
-        let drive = map.drives.iter().find(|drive| home_of(drive) == *home);
-        drive.is_some_and(|drive| drive.state != DriveState::Down)
-    };
-    let spare = |set: &[DriveHome]| {
-        let living = set.iter().filter(|home| alive(home)).count();
-        living.checked_sub(set.len() / 2 + 1)
-    };
-    let all = completed(&voters.current, map);
-    let living: Vec<_> = voters.current.iter().copied().filter(alive).collect();
-    let living = completed(&living, map);
-    let next = if spare(&living) > spare(&all) { living } else { all };
-    (spare(&next) > spare(&voters.current))
-        .then(|| Voters { current: voters.current.clone(), next: Some(next) })
+    let known = |home: &&DriveHome| map.drives.iter().any(|drive| home_of(drive) == **home);
+    let kept = voters.current.iter().filter(known).count();
+    let next = completed(&voters.current, map);
+    (next.len() > kept).then(|| Voters { current: voters.current.clone(), next: Some(next) })
 }
 
 fn home_of(drive: &DriveEntry) -> DriveHome {
@@ -130,24 +123,36 @@ mod tests {
     }
 
     #[test]
-    fn others_stand_in_for_drives_that_are_down_or_were_blank() {
+    fn others_stand_in_for_a_drive_that_came_back_blank_and_for_none_that_is_down() {
         let mut map = fixture::map();
         let voters = choose_voters(&map);
-        map.drives[1].state = DriveState::Down;
-        let without = go_on(&voters, &map);
-        assert_eq!(without, Voters::of(homes(&map, &[0, 2, 3, 4, 5])));
-        map.drives[4].state = DriveState::Down;
-        assert_eq!(next_voters(&without, &map), None, "three of four bridge as few as four of five");
-        map.drives[5].state = DriveState::Down;
-        let fewest = go_on(&without, &map);
-        assert_eq!(fewest, Voters::of(homes(&map, &[0, 2, 3])), "two of three instead of three of five");
-        for drive in [1, 5] {
+        for drive in [1, 4] {
+            map.drives[drive].state = DriveState::Down;
+            assert_eq!(next_voters(&voters, &map), None, "its vote waits for it");
+        }
+        for drive in [1, 4] {
             map.drives[drive].state = DriveState::Up;
         }
-        let returned = go_on(&fewest, &map);
-        assert_eq!(returned, Voters::of(homes(&map, &[0, 2, 3, 1, 5])));
         map.drives[0].incarnation = map.drives[0].incarnation.next();
-        let anew = go_on(&returned, &map);
-        assert_eq!(anew, Voters::of(homes(&map, &[2, 3, 1, 5, 0])), "as another one");
+        let anew = go_on(&voters, &map);
+        assert_eq!(anew.current.len(), 5);
+        assert!(!anew.current.contains(&voters.current[0]), "what it promised it has forgotten");
+    }
+
+    #[test]
+    fn while_voters_are_away_any_others_up_to_the_parity_may_be_lost_for_good() {
+        let mut map = fixture::map();
+        let voters = choose_voters(&map);
+        let of = |home: &DriveHome, map: &ClusterMap| {
+            map.drives.iter().position(|drive| home_of(drive) == *home).expect("known")
+        };
+        for away in &voters.current[3..] {
+            let away = of(away, &map);
+            map.drives[away].state = DriveState::Down;
+        }
+        let deciding = next_voters(&voters, &map).unwrap_or(voters.clone());
+        // Now two of those that stayed are lost, and the two come back.
+        let left = voters.current[2..].iter().copied().collect();
+        assert!(deciding.agree(&left), "two lost of six are bridged");
     }
 }
