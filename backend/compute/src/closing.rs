@@ -3,7 +3,7 @@
 //! The end is committed in the shard's log first, and counts. Until every drive has said that it takes nothing of the
 //! session any more, a row says that there is something left to do, so that it outlives this process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub enum ClosingError {
 #[derive(Debug, Default)]
 pub struct Closing {
     /// Those that management has ended, and which drives have closed them.
-    ended: HashMap<SessionId, BTreeSet<DriveHome>>,
+    ended: BTreeMap<SessionId, BTreeSet<DriveHome>>,
 }
 
 impl Closing {

@@ -5,7 +5,7 @@ mod open;
 mod operations;
 mod sessions;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -52,7 +52,7 @@ pub struct Owner {
     settings: ComputeSettings,
     committer: Committer,
     /// When each open session ends if it is not renewed.
-    leases: Mutex<HashMap<SessionId, Instant>>,
+    leases: Mutex<BTreeMap<SessionId, Instant>>,
     /// When it was last seen to serve; `None` as long as nobody looks.
     attended: Mutex<Option<Instant>>,
     /// There is work for [`work`](Self::work).
@@ -260,7 +260,7 @@ impl Owner {
         self.committer.close().await;
     }
 
-    fn leases(&self) -> MutexGuard<'_, HashMap<SessionId, Instant>> {
+    fn leases(&self) -> MutexGuard<'_, BTreeMap<SessionId, Instant>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -173,20 +173,21 @@ impl Nemesis {
                 self.world.start_drive(number, &mut self.dice);
                 self.world.trace.note(format_args!("d{number} comes back as it was earlier"));
             }
-        } else if self.all_are_well() {
+        } else if self.one_more_may_go() {
             drive.lose();
             self.spent += 1;
             self.world.trace.note(format_args!("d{number} is lost"));
         }
     }
 
-    /// Whether management counts on every drive that is not lost: as many may be lost then as the cluster survives.
-    fn all_are_well(&self) -> bool {
+    /// Whether management counts on every drive that is not lost, and one more loss is survived wherever extents may
+    /// lie: with 2+1, what is written while a drive is away is unprotected until it is spread again.
+    fn one_more_may_go(&self) -> bool {
         let management = self.world.managing().and_then(|managing| managing.management);
         management.is_some_and(|management| {
-            let up =
-                management.status().map.drives.iter().filter(|drive| drive.state == DriveState::Up).count();
-            up + self.spent == self.world.drives.len()
+            let map = management.status().map;
+            let up = map.drives.iter().filter(|drive| drive.state == DriveState::Up).count();
+            up + self.spent == self.world.drives.len() && map.losses_survived_by_all() >= Some(1)
         })
     }
 
