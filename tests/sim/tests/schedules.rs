@@ -15,7 +15,7 @@ fn what_was_acknowledged_stays_whatever_goes_wrong() {
         return;
     }
     let first = variable("WEFT_TEST_FIRST_SEED").unwrap_or(0);
-    let count = if variable("WEFT_TEST_LONG").is_some_and(|long| long > 0) { 5000 } else { 600 };
+    let count = if variable("WEFT_TEST_LONG").is_some_and(|long| long > 0) { 5000 } else { 200 };
     let mut failed = Vec::new();
     for seed in first..first + count {
         match simulate(seed, Options::default()) {
