@@ -44,6 +44,7 @@ test: test-packages check
 test-long: test-packages
 	cargo build --workspace --bins --locked
 	WEFT_TEST_LONG=1 cargo test -p weft-compute --locked --test power_cuts
+	WEFT_TEST_LONG=1 cargo test -p weft-sim --locked --test schedules
 	WEFT_TEST_LONG=1 cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
 
 install: build
