@@ -15,7 +15,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 
 /// The ownerships of this process: those that are being taken over, that serve, and that drop their filesystem.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<State>);
+pub struct Leases(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -26,12 +26,12 @@ struct State {
 
 impl Leases {
     /// Keeps a lease alive for as long as somebody has it.
-    pub(crate) fn keep(&self, lease: &Arc<Lease>) {
+    pub fn keep(&self, lease: &Arc<Lease>) {
         self.state().held.insert(lease.held(), Arc::downgrade(lease));
     }
 
     /// Nothing is answered under the lease any more; management is told with the next renewal.
-    pub(crate) fn release(&self, lease: &Lease) {
+    pub fn release(&self, lease: &Lease) {
         lease.end();
         let mut state = self.state();
         if state.held.remove(&lease.held()).is_some() {
@@ -40,7 +40,7 @@ impl Leases {
     }
 
     /// What management is to be told: `None` when there is nothing to tell.
-    fn call(&self) -> Option<RenewOwnerships> {
+    pub fn call(&self) -> Option<RenewOwnerships> {
         let mut state = self.state();
         state.held.retain(|_, lease| lease.strong_count() > 0);
         let held: Vec<_> = state.held.keys().copied().collect();
@@ -49,7 +49,7 @@ impl Leases {
     }
 
     /// What management said to a call that was sent at a moment.
-    fn heard(&self, call: &RenewOwnerships, asked: Instant, answer: &OwnershipsRenewed) {
+    pub fn heard(&self, call: &RenewOwnerships, asked: Instant, answer: &OwnershipsRenewed) {
         let mut state = self.state();
         state.released.retain(|released| !call.released.contains(released));
         for held in &call.held {

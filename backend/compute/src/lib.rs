@@ -37,6 +37,7 @@ pub use closing::{Closing, ClosingError, SessionEnds};
 pub use cluster::View;
 pub use committer::{Progress, Worker};
 pub use keys::{Keys, KeysError};
+pub use leases::Leases;
 pub use owner::{
     Attempt, Lease, OpenOwnerError, Opened, Opening, Owner, SHARD, SessionOpening, must_wait, needs_newer_map,
 };

@@ -9,7 +9,7 @@ mod taking;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use weft_compute::{ComputeSettings, Owner, Sources, View};
+use weft_compute::{ComputeSettings, Leases, Owner, Sources, View};
 use weft_layout::ClusterMap;
 use weft_meta::SpaceView;
 use weft_types::{ByteCount, NodeId};
@@ -20,8 +20,6 @@ use crate::simulate::Bug;
 use crate::world::{World, compute_node};
 
 pub(crate) use serving::Served;
-
-use leases::Held as Leases;
 
 /// A compute node, whether or not its process runs.
 pub(crate) struct ComputeNode {
