@@ -1,13 +1,13 @@
 //! Custody at work: calls decided one after the other where they must be, and written together where they may be.
 
 use core::future::Future;
-use core::pin::{Pin, pin};
-use core::task::Poll;
+use core::pin::pin;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 use weft_pki::AuthorityVerifier;
 use weft_transport::{CallContext, Failure};
@@ -204,7 +204,7 @@ impl<I: AsyncItems> Keeper<I> {
         let mut pending = Pending { keeper: self, decision: Some(decision) };
         for step in steps {
             let writes = step.into_iter().map(|write| self.shared.items.write(write));
-            all(writes).await.into_iter().collect::<Result<(), Undone>>()?;
+            join_all(writes).await.into_iter().collect::<Result<(), Undone>>()?;
         }
         if let Some(decision) = pending.decision.take() {
             self.custody().apply(decision);
@@ -236,7 +236,7 @@ impl<I: AsyncItems> Keeper<I> {
         let (found, end) = self.custody().read_log(read);
         let (mut entries, mut bulk) = (Vec::with_capacity(found.len()), Vec::new());
         for some in found.chunks(READS_AT_ONCE) {
-            let values = all(some.iter().map(|(_, key)| self.read_apart(key))).await;
+            let values = join_all(some.iter().map(|(_, key)| self.read_apart(key))).await;
             for ((entry, key), value) in some.iter().zip(values) {
                 match self.checked(key, value) {
                     Ok(bytes) => {
@@ -364,24 +364,6 @@ fn joined(parts: Vec<Bytes>) -> Bytes {
             whole.freeze()
         }
     }
-}
-
-/// Waits for all, begun in their order.
-async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
-    core::future::poll_fn(|context| {
-        for (future, done) in waiting.iter_mut().zip(&mut done) {
-            if done.is_none()
-                && let Poll::Ready(output) = future.as_mut().poll(context)
-            {
-                *done = Some(output);
-            }
-        }
-        if done.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
