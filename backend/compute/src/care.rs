@@ -27,7 +27,6 @@ mod seam;
 mod strays;
 mod survey;
 mod sweep;
-mod together;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

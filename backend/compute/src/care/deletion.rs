@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 use weft_layout::{ClusterMap, DriveState};
 use weft_meta::{ExtentRow, reclaim};
@@ -13,7 +14,6 @@ use weft_wire::ownership::DriveHome;
 
 use super::homes::{everywhere, home};
 use super::seam::{changed, known};
-use super::together::together;
 use super::{Care, CareError, ExtentRows, ShardHomes, Unanswered};
 
 /// Dead extents looked at in one go.
@@ -81,7 +81,8 @@ impl<H: ShardHomes> Deleter<H> {
             Some((home(drive), rests, keys))
         });
         let calls: Vec<_> = calls.collect();
-        together(DRIVES, calls.into_iter().map(|(home, rests, keys)| self.delete_at(home, rests, keys))).await
+        let deletions = calls.into_iter().map(|(home, rests, keys)| self.delete_at(home, rests, keys));
+        stream::iter(deletions).buffered(DRIVES).collect().await
     }
 
     async fn delete_at(&self, home: DriveHome, rests: bool, keys: Vec<ShardKey>) -> Vec<ShardKey> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 use weft_layout::ClusterMap;
 use weft_meta::ExtentRow;
@@ -14,7 +15,6 @@ use super::homes::home;
 use super::plan::{Plan, ShardMove, plan};
 use super::seam::{changed, known};
 use super::survey::Survey;
-use super::together::together;
 use super::{Care, CareError, ExtentRows, ReadFailure, ShardHomes, Unanswered};
 
 /// Extent rows read in one go.
@@ -108,11 +108,9 @@ impl Care {
                     .into_iter()
                     .filter(|(_, row)| row.died.is_none() && lists.contains(&(row.group, row.group_epoch)));
                 let moving: Vec<_> = moving.collect();
-                let moved = together(
-                    self.settings.moves,
-                    moving.iter().map(|(id, row)| self.move_extent(rows, homes, map, *id, row)),
-                );
-                let moved: Vec<_> = moved.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+                let moves = moving.iter().map(|(id, row)| self.move_extent(rows, homes, map, *id, row));
+                let moved: Vec<_> = stream::iter(moves).buffered(self.settings.moves.max(1)).collect().await;
+                let moved: Vec<_> = moved.into_iter().collect::<Result<Vec<_>, _>>()?;
                 let at_home: Vec<_> = moved.iter().flatten().map(|moved| moved.rehomed).collect();
                 rehome(rows, &at_home, survey).await?;
                 for (id, row) in &moving {
