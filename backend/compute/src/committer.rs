@@ -5,7 +5,7 @@ mod worker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use weft_engine::{Index, Room, ShardLog};
 
 use crate::rows::{Rows, Sealer};
@@ -40,9 +40,9 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     /// There is something to commit, or the owner closes.
     wake: Notify,
-    progress: watch::Sender<Progress>,
+    progress: weft_watch::Sender<Progress>,
     /// The worker has let go of the log and the index.
-    ended: watch::Sender<bool>,
+    ended: weft_watch::Sender<bool>,
 }
 
 /// The rows, locked.
@@ -88,8 +88,8 @@ impl Committer {
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner { rows, stopping: false }),
             wake: Notify::new(),
-            progress: watch::Sender::new(progress),
-            ended: watch::Sender::new(false),
+            progress: weft_watch::Sender::new(progress),
+            ended: weft_watch::Sender::new(false),
         });
         let worker = Worker::new(Arc::clone(&shared), index, log, sealer);
         (Self { shared }, worker)
@@ -101,7 +101,7 @@ impl Committer {
     }
 
     /// How far it is, now and from now on.
-    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+    pub(crate) fn progress(&self) -> weft_watch::Receiver<Progress> {
         self.shared.progress.subscribe()
     }
 

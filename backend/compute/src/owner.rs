@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_engine::Room;
 use weft_meta::{Progress as Work, continue_work};
@@ -111,7 +111,7 @@ impl Owner {
     }
 
     /// How far its commits are.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
+    pub fn progress(&self) -> weft_watch::Receiver<Progress> {
         self.committer.progress()
     }
 

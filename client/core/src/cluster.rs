@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 use weft_layout::{ClusterMap, DriveState, GroupSlot, PlacementGroup, Protection};
 use weft_types::{DriveId, Epoch, GroupId, MapVersion};
@@ -86,9 +85,9 @@ pub(crate) struct Cluster {
     turn: AtomicUsize,
     pub(crate) latency: Latency,
     /// The version of the map in use.
-    changed: watch::Sender<MapVersion>,
+    changed: weft_watch::Sender<MapVersion>,
     /// How many wait for a newer map.
-    asking: watch::Sender<usize>,
+    asking: weft_watch::Sender<usize>,
 }
 
 /// As long as it lives, management is asked for a newer map every now and then.
@@ -104,12 +103,12 @@ impl Drop for Asking {
 impl Cluster {
     pub(crate) fn new(map: ClusterMap) -> Self {
         Self {
-            changed: watch::Sender::new(map.version),
+            changed: weft_watch::Sender::new(map.version),
             view: RwLock::new(Arc::new(MapView::new(map))),
             suspicions: Mutex::default(),
             turn: AtomicUsize::new(0),
             latency: Latency::default(),
-            asking: watch::Sender::new(0),
+            asking: weft_watch::Sender::new(0),
         }
     }
 
@@ -131,7 +130,7 @@ impl Cluster {
     }
 
     /// Tells of every newer map.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<MapVersion> {
+    pub(crate) fn subscribe(&self) -> weft_watch::Receiver<MapVersion> {
         self.changed.subscribe()
     }
 
@@ -142,7 +141,7 @@ impl Cluster {
     }
 
     /// Tells how many wait for a newer map.
-    pub(crate) fn wanted(&self) -> watch::Receiver<usize> {
+    pub(crate) fn wanted(&self) -> weft_watch::Receiver<usize> {
         self.asking.subscribe()
     }
 

@@ -4,7 +4,6 @@ use core::ops::Deref;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 use weft_keys::DataKey;
 use weft_types::{ByteCount, DataKeyId, Inode, Timestamp};
@@ -26,7 +25,7 @@ pub(crate) struct File {
     pub(crate) order: tokio::sync::Mutex<()>,
     state: Mutex<FileState>,
     /// Counts flights that landed or failed, and changes of the length that ended.
-    pub(crate) progress: watch::Sender<u64>,
+    pub(crate) progress: weft_watch::Sender<u64>,
 }
 
 /// Guarded by [`File::lock`], never held over a wait.
@@ -122,7 +121,7 @@ impl File {
             inode: attributes.inode,
             order: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
-            progress: watch::Sender::new(0),
+            progress: weft_watch::Sender::new(0),
         }
     }
 

@@ -5,7 +5,6 @@ mod slots;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_types::{FilesystemId, SessionId};
 use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionOpened};
@@ -42,7 +41,7 @@ pub(crate) struct Session {
     filesystem: FilesystemId,
     read_only: bool,
     lease: Mutex<Duration>,
-    standing: watch::Sender<Standing>,
+    standing: weft_watch::Sender<Standing>,
     slots: Slots,
     grant: SignedGrant,
 }
@@ -62,7 +61,7 @@ impl Session {
             filesystem: opened.filesystem,
             read_only,
             lease: Mutex::new(lease),
-            standing: watch::Sender::new(Standing::Leased(asked + lease)),
+            standing: weft_watch::Sender::new(Standing::Leased(asked + lease)),
             slots: Slots::new(opened.slots),
             grant: opened.grant.clone(),
         }

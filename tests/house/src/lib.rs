@@ -36,12 +36,13 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 22] = [
+pub const PLAN: [(&str, Room); 23] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
     ("weft-resources", room("protocol", Layer::PureCore)),
     ("weft-transport", room("protocol", Layer::ShellAbove)),
+    ("weft-watch", room("protocol", Layer::Shell)),
     ("weft-keys", room("security", Layer::PureCore)),
     ("weft-kms", room("security", Layer::Shell)),
     ("weft-pki", room("security", Layer::Shell)),
