@@ -1,7 +1,5 @@
 //! Creating filesystems.
 
-use std::time::SystemTime;
-
 use weft_types::Timestamp;
 use weft_wire::management::{FilesystemInfo, FilesystemRefusal};
 
@@ -10,14 +8,16 @@ use crate::management::Management;
 use crate::new_keys;
 
 impl Management {
-    /// Creates a filesystem with keys of its own; durable on return.
-    pub(crate) async fn create_filesystem(&self, name: String) -> Result<FilesystemInfo, FilesystemRefusal> {
+    /// Creates a filesystem with keys of its own; durable on return. `now` is the time of day.
+    pub(crate) async fn create_filesystem(
+        &self,
+        name: String,
+        now: Timestamp,
+    ) -> Result<FilesystemInfo, FilesystemRefusal> {
         let contents = self.keeper.contents();
         // Asked before the KMS is troubled, and again when it is the change's turn.
         contents.can_create(&name)?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let row =
-            new_keys::filesystem(&*self.kms, contents.map.cluster, name, Timestamp::from_unix(now)).await;
+        let row = new_keys::filesystem(&*self.kms, contents.map.cluster, name, now).await;
         let row = row.map_err(|error| FilesystemRefusal::Keys { reason: in_one_line(&error) })?;
         let info = self.keeper.change(|contents| contents.create(row)).await.map_err(store_refusal)?;
         tracing::info!(filesystem = %info.id, name = info.name, "a filesystem was created");

@@ -1,8 +1,10 @@
 //! The calls that management answers, and for whom.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use weft_transport::{CallContext, Failure, Router};
-use weft_types::Role;
+use weft_types::{Role, Timestamp};
 use weft_wire::management::{
     CreateFilesystem, DeleteFilesystem, FilesystemDeleted, FilesystemsListed, GetMap, GetStatus, Heartbeat,
     ListFilesystems, MapReply, OwnFilesystem,
@@ -25,6 +27,10 @@ type Answer<T, R> = Result<(T, Bytes), Failure<R>>;
 
 fn answer<T, R>(result: Result<T, R>) -> Answer<T, R> {
     result.map(|reply| (reply, Bytes::new())).map_err(Failure::Refused)
+}
+
+fn time_of_day() -> Timestamp {
+    Timestamp::from_unix(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 /// The calls of management.
@@ -53,7 +59,7 @@ pub(crate) fn router(management: &Management) -> Router {
         })
         .on(&[Role::Admin], move |_, call: CreateFilesystem, _| {
             let create = create.clone();
-            async move { answer(create.create_filesystem(call.name).await) }
+            async move { answer(create.create_filesystem(call.name, time_of_day()).await) }
         })
         .on(&[Role::Admin], move |context: CallContext, call: DeleteFilesystem, _| {
             let delete = delete.clone();

@@ -8,7 +8,7 @@ use weft_keys::ClusterKey;
 use weft_kms::{EncryptionContext, KeyManagement};
 use weft_pki::{ClusterAuthority, NodeIdentity};
 use weft_transport::Pool;
-use weft_types::{ClusterId, DriveId, MapVersion, NodeId, SessionId};
+use weft_types::{ClusterId, DriveId, MapVersion, NodeId, SessionId, Timestamp};
 use weft_wire::management::{
     FilesystemInfo, FilesystemRefusal, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, OwnFilesystem,
     Ownership, Status,
@@ -67,12 +67,16 @@ impl Simulated {
         Ok((Self(management), background))
     }
 
-    /// Creates a filesystem; durable on return.
+    /// Creates a filesystem; durable on return. `now` is the time of day.
     ///
     /// # Errors
     /// [`FilesystemRefusal`]
-    pub async fn create_filesystem(&self, name: &str) -> Result<FilesystemInfo, FilesystemRefusal> {
-        self.0.create_filesystem(name.to_owned()).await
+    pub async fn create_filesystem(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<FilesystemInfo, FilesystemRefusal> {
+        self.0.create_filesystem(name.to_owned(), now).await
     }
 
     /// Answers [`ListFilesystems`](weft_wire::management::ListFilesystems).

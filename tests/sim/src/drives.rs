@@ -1,5 +1,6 @@
 //! The drives: the production's store and custody over a simulated medium each.
 
+use core::fmt;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -126,6 +127,7 @@ impl World {
     pub(crate) fn at_drive<T>(&self, number: usize, act: impl FnOnce(&mut Local) -> T) -> Option<T> {
         let mut state = self.drives[number].state();
         let done = act(state.local.as_mut()?);
+        self.tell_ios(number, &state.media);
         if state.media.is_dead() {
             state.local = None;
             state.life.end();
@@ -135,11 +137,15 @@ impl World {
         Some(done)
     }
 
+    fn tell_ios(&self, number: usize, media: &Media) {
+        media.take_ios().iter().for_each(|io| self.trace.detail(format_args!("d{number} {io:?}")));
+    }
+
     /// Calls a drive.
     ///
     /// # Errors
     /// [`NoAnswer`]
-    pub(crate) async fn to_drive<T: Send + 'static>(
+    pub(crate) async fn to_drive<T: fmt::Debug + Send + 'static>(
         self: &Arc<Self>,
         from: &Endpoint,
         number: usize,
@@ -149,7 +155,11 @@ impl World {
         let act = Arc::new(act);
         let serve = move |world: Arc<Self>| {
             let act = Arc::clone(&act);
-            async move { world.at_drive(number, |local| act(&world, local)) }
+            async move {
+                let answer = world.at_drive(number, |local| act(&world, local));
+                world.trace.detail(format_args!("d{number} answers {answer:?}"));
+                answer
+            }
         };
         self.call(from, Node::Drive(number), deadline, serve).await
     }
@@ -167,7 +177,9 @@ impl World {
         }
         state.starts += 1;
         let verifier = self.authority.verifier();
-        match LocalDrive::open(Arc::clone(&state.media), identity(self.cluster, number), verifier) {
+        let opened = LocalDrive::open(Arc::clone(&state.media), identity(self.cluster, number), verifier);
+        self.tell_ios(number, &state.media);
+        match opened {
             Ok(local) => state.local = Some(local),
             Err(error) => {
                 self.trace.violate(format_args!("d{number} does not open after a loss of power: {error:?}"));

@@ -85,7 +85,12 @@ impl Frontend {
     /// Makes a call of metadata.
     pub(crate) async fn ask(&self, call: Meta, deadline: Duration) -> Served<MetaReply, MetaError> {
         let node = self.node;
-        self.to_compute(deadline, move |world, process| process.meta(world, node, call.clone())).await
+        let asked = format!("{call:?}");
+        let answer =
+            self.to_compute(deadline, move |world, process| process.meta(world, node, call.clone())).await;
+        let node = self.endpoint.node;
+        self.world.trace.detail(format_args!("{node} asked {asked}, answered {answer:?}"));
+        answer
     }
 
     /// Opens a session; `None`: not within `patience`. The lease counts from the moment that is answered too.
@@ -130,7 +135,7 @@ impl Frontend {
         None
     }
 
-    fn at<T: Send + 'static, R: Send + 'static>(
+    fn at<T: fmt::Debug + Send + 'static, R: fmt::Debug + Send + 'static>(
         &self,
         drive: DriveId,
         deadline: Duration,

@@ -2,9 +2,9 @@
 //!
 //! [`simulate`] runs one schedule: drives ([`weft_drive::local`]) over media that lose and tear what was not flushed,
 //! management over a store on those drives, owners that are taken over from each other, and clients. What goes wrong, and
-//! when, is drawn from the seed, so that a schedule that fails can be run again. Not yet event by event: something that a
-//! drive writes differs in number between two runs of a few seeds (2, 3), and a power cut within a write comes elsewhere
-//! then.
+//! when, is drawn from the seed, and everything else follows from it: a schedule that fails does so each time that it is
+//! run, message by message and byte by byte, in any process. Keys, nonces and ids are drawn from the seed too; only
+//! signatures are not, whose bytes nobody keeps.
 //!
 //! Looked at all along: what was acknowledged is there, and right; no answer is older than what was acknowledged before it
 //! was asked for; nothing is done twice; no key and nonce seal two texts; no shard is deleted that is needed. When faults
@@ -17,6 +17,7 @@ mod drives;
 mod files;
 mod frontend;
 mod history;
+mod keys;
 mod manager;
 mod media;
 mod nemesis;
@@ -28,4 +29,4 @@ mod world;
 mod writer;
 
 pub use simulate::{Bug, Options, Report, simulate};
-pub use trace::Violation;
+pub use trace::{Told, Violation};

@@ -75,7 +75,7 @@ fn pool() -> Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     let make = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("builds");
-        let authority = crate::world::authority();
+        let authority = crate::keys::authority();
         let node =
             weft_pki::NodeIdentity { cluster: authority.cluster(), role: Role::Management, node: MANAGER };
         let now = Timestamp { seconds: 1_790_000_000, nanos: 0 };

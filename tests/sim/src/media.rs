@@ -16,6 +16,19 @@ type Page = [u8; BLOCK];
 /// What a medium holds, by the number of the page; what is absent is zeroes. Cheap to clone.
 pub(crate) type Pages = BTreeMap<u64, Arc<Page>>;
 
+/// Something that was done to a medium, whether or not it had an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Io {
+    /// Read.
+    Read { offset: u64, len: usize },
+    /// Written: the first bytes of the hash of what.
+    Write { offset: u64, len: usize, content: u64 },
+    /// Flushed.
+    Flush,
+    /// Punched.
+    Punch { start: u64, end: u64 },
+}
+
 /// One page written, or erased, since the last flush.
 type Change = (u64, Option<Arc<Page>>);
 
@@ -38,6 +51,8 @@ struct State {
     dead: bool,
     /// Flushes succeed and do nothing.
     lies: bool,
+    /// What was done and not yet told.
+    ios: Vec<Io>,
 }
 
 impl Media {
@@ -50,6 +65,7 @@ impl Media {
             fails_after: None,
             dead: false,
             lies,
+            ios: Vec::new(),
         };
         Self { size, state: Mutex::new(state) }
     }
@@ -67,6 +83,11 @@ impl Media {
     /// Nothing has an effect any more.
     pub(crate) fn kill(&self) {
         self.state().dead = true;
+    }
+
+    /// What was done since it was asked last.
+    pub(crate) fn take_ios(&self) -> Vec<Io> {
+        core::mem::take(&mut self.state().ios)
     }
 
     /// What outlasts a loss of power for certain.
@@ -104,8 +125,9 @@ impl Media {
     }
 
     /// Does something that has an effect, unless the medium has failed.
-    fn act(&self, act: impl FnOnce(&mut State)) -> io::Result<()> {
+    fn act(&self, io: Io, act: impl FnOnce(&mut State)) -> io::Result<()> {
         let mut state = self.state();
+        state.ios.push(io);
         match &mut state.fails_after {
             Some(0) => state.dead = true,
             Some(left) => *left -= 1,
@@ -150,7 +172,8 @@ impl Device for Media {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.state();
+        let mut state = self.state();
+        state.ios.push(Io::Read { offset, len: buf.len() });
         if state.dead || offset.saturating_add(buf.len() as u64) > self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -179,7 +202,8 @@ impl Device for Media {
         if !aligned || offset.saturating_add(bytes.len() as u64) > self.size {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.act(|state| {
+        let content = u64::from_le_bytes(blake3::hash(bytes).as_bytes()[..8].try_into().expect("8 bytes"));
+        self.act(Io::Write { offset, len: bytes.len(), content }, |state| {
             for (number, page) in (offset / BLOCK as u64..).zip(bytes.as_chunks::<BLOCK>().0) {
                 let page = Arc::new(*page);
                 state.seen.insert(number, Arc::clone(&page));
@@ -189,7 +213,7 @@ impl Device for Media {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.act(|state| {
+        self.act(Io::Flush, |state| {
             if !state.lies {
                 for (number, page) in std::mem::take(&mut state.unflushed) {
                     apply(&mut state.durable, number, page);
@@ -200,7 +224,7 @@ impl Device for Media {
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         let (first, end) = (range.start.div_ceil(BLOCK as u64), range.end / BLOCK as u64);
-        self.act(|state| {
+        self.act(Io::Punch { start: range.start, end: range.end }, |state| {
             let gone: Vec<_> = state.seen.range(first..end.max(first)).map(|(number, _)| *number).collect();
             for number in gone {
                 state.seen.remove(&number);

@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::dice::Dice;
@@ -41,12 +41,12 @@ impl fmt::Display for Node {
 
 /// The life of a process. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]
-pub(crate) struct Life(Arc<watch::Sender<bool>>);
+pub(crate) struct Life(Arc<weft_watch::Sender<bool>>);
 
 impl Life {
     /// One that begins.
     pub(crate) fn begin() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self(Arc::new(weft_watch::Sender::new(false)))
     }
 
     /// It ends here: whatever [runs](Self::run) in it goes no step further.
@@ -202,6 +202,8 @@ impl World {
             return std::future::pending().await;
         }
         let fate = self.net.fate(from.node, to);
+        let (kind, node) = (core::any::type_name::<T>(), from.node);
+        self.trace.detail(format_args!("{node} asks {to} for {kind}: {fate:?}"));
         let (world, here) = (Arc::clone(self), from.node);
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
@@ -210,11 +212,14 @@ impl World {
                 // Whether the sender notices, or waits in vain.
                 return if fate.noticed { drop(tell) } else { tell_never(tell).await };
             }
+            world.trace.detail(format_args!("{to} serves {here} with {kind}"));
             let answer = serve(Arc::clone(&world)).await;
+            world.trace.detail(format_args!("{to} has served {here} with {kind}: {}", answer.is_some()));
             if let Some(again) = fate.again {
                 let world = Arc::clone(&world);
                 tokio::spawn(async move {
                     sleep(again).await;
+                    world.trace.detail(format_args!("{to} serves {here} again with {kind}"));
                     drop(serve(world).await);
                 });
             }
@@ -229,6 +234,8 @@ impl World {
         if from.life.is_over() {
             return std::future::pending().await;
         }
+        let outcome = answer.as_ref().map(Result::is_ok);
+        self.trace.detail(format_args!("{node} hears from {to} of {kind}: {outcome:?}"));
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(NoAnswer::Unreachable),

@@ -12,7 +12,7 @@ use crate::dice::Dice;
 use crate::frontend::Frontend;
 use crate::nemesis::Nemesis;
 use crate::raw::{Raw, Registers};
-use crate::trace::Violation;
+use crate::trace::{Told, Violation};
 use crate::world::{FILESYSTEM, Job, World};
 use crate::writer::{Files, Writer};
 
@@ -36,8 +36,8 @@ pub enum Bug {
 pub struct Options {
     /// What is wrong on purpose.
     pub bug: Option<Bug>,
-    /// Every event is written to the standard output.
-    pub printed: bool,
+    /// What of the trace is written to the standard output.
+    pub told: Told,
 }
 
 impl Options {
@@ -55,9 +55,9 @@ impl Options {
 /// What a schedule came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Events, and a hash of them all.
+    /// Events, messages and IOs.
     pub events: u64,
-    /// The hash.
+    /// A hash over them all.
     pub hash: [u8; 32],
     /// Simulated time.
     pub lasted: Duration,
@@ -114,7 +114,7 @@ async fn run(world: &Arc<World>) -> Report {
     loop {
         let management = world.managing().and_then(|managing| managing.management);
         if let Some(management) = management {
-            management.create_filesystem(FILESYSTEM).await.expect("created");
+            management.create_filesystem(FILESYSTEM, world.time_of_day(0)).await.expect("created");
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "management opens its store");

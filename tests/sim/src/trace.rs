@@ -1,4 +1,6 @@
-//! What happened: a hash over all of it, the last of it in words, and the first thing that must not be.
+//! What happened: a hash over all of it, the last of what matters in words, and the first thing that must not be.
+//!
+//! What matters to a reader is noted; every message and every IO goes into the hash alone, unless it is asked for.
 
 use core::fmt;
 use std::collections::VecDeque;
@@ -18,6 +20,8 @@ pub struct Violation {
     pub what: String,
     /// The last events before it.
     pub events: Vec<String>,
+    /// A hash over all events, messages and IOs up to it.
+    pub hash: [u8; 32],
 }
 
 impl fmt::Display for Violation {
@@ -36,6 +40,7 @@ impl std::error::Error for Violation {}
 pub(crate) struct Trace {
     seed: u64,
     began: Instant,
+    told: Told,
     state: Mutex<State>,
 }
 
@@ -45,15 +50,49 @@ struct State {
     events: VecDeque<String>,
     count: u64,
     violation: Option<Violation>,
-    printed: bool,
+}
+
+/// What of a trace is also written to the standard output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What matters to a reader.
+    Events,
+    /// Every message and every IO too.
+    Everything,
+}
+
+/// Puts what is formatted into a hash.
+struct Hashing<'a>(&'a mut blake3::Hasher);
+
+impl fmt::Write for Hashing<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
 }
 
 impl Trace {
-    /// An empty one; `printed`: every event is also written to the standard output.
-    pub(crate) fn new(seed: u64, printed: bool) -> Self {
+    /// An empty one.
+    pub(crate) fn new(seed: u64, told: Told) -> Self {
         let (hasher, events) = (blake3::Hasher::new(), VecDeque::new());
-        let state = State { hasher, events, count: 0, violation: None, printed };
-        Self { seed, began: Instant::now(), state: Mutex::new(state) }
+        let state = State { hasher, events, count: 0, violation: None };
+        Self { seed, began: Instant::now(), told, state: Mutex::new(state) }
+    }
+
+    /// A message, or an IO.
+    pub(crate) fn detail(&self, detail: fmt::Arguments<'_>) {
+        let at = self.began.elapsed();
+        if self.told == Told::Everything {
+            println!("{:11.6}   {detail}", at.as_secs_f64());
+        }
+        let mut state = self.state();
+        state.count += 1;
+        state.hasher.update(&at.as_nanos().to_le_bytes());
+        let _ = fmt::Write::write_fmt(&mut Hashing(&mut state.hasher), detail);
+        state.hasher.update(b"\n");
     }
 
     /// Something happened.
@@ -62,8 +101,9 @@ impl Trace {
         let text = format!("{:9.4} {event}", at.as_secs_f64());
         let mut state = self.state();
         state.hasher.update(text.as_bytes());
+        state.hasher.update(b"\n");
         state.count += 1;
-        if state.printed {
+        if self.told >= Told::Events {
             println!("{text}");
         }
         if state.events.len() == TOLD {
@@ -78,7 +118,8 @@ impl Trace {
         let mut state = self.state();
         if state.violation.is_none() {
             let events = state.events.iter().cloned().collect();
-            state.violation = Some(Violation { seed: self.seed, what: what.to_string(), events });
+            let (what, hash) = (what.to_string(), *state.hasher.finalize().as_bytes());
+            state.violation = Some(Violation { seed: self.seed, what, events, hash });
         }
     }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 use weft_drive::custody::Copying;
-use weft_kms::{KeyManagement, LocalKms};
+use weft_kms::KeyManagement;
 use weft_layout::{ClusterMap, DriveEntry, DriveState, NodeEntry, place};
 use weft_pki::ClusterAuthority;
 use weft_types::{ByteCount, ClusterId, Incarnation, MapVersion, NodeId, SessionId, Timestamp};
@@ -17,6 +17,7 @@ use crate::checks::Checks;
 use crate::compute::ComputeNode;
 use crate::dice::Dice;
 use crate::drives::{DRIVE_BYTES, DriveSlot, drive_id, drive_node};
+use crate::keys;
 use crate::manager::{MANAGER, Managing};
 use crate::net::Net;
 use crate::simulate::Options;
@@ -66,22 +67,6 @@ pub(crate) struct World {
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
 }
 
-/// The authority of every simulated cluster; making one takes long.
-pub(crate) fn authority() -> &'static ClusterAuthority {
-    static AUTHORITY: OnceLock<ClusterAuthority> = OnceLock::new();
-    let now = Timestamp { seconds: BEGINNING, nanos: 0 };
-    AUTHORITY.get_or_init(|| ClusterAuthority::create(CLUSTER, now).expect("an authority is made"))
-}
-
-fn kms() -> Arc<dyn KeyManagement> {
-    static KMS: OnceLock<Arc<LocalKms>> = OnceLock::new();
-    let make = || {
-        let dir = tempfile::tempdir().expect("a folder");
-        Arc::new(LocalKms::create(&dir.path().join("key")).expect("a key is made"))
-    };
-    Arc::clone(KMS.get_or_init(make)) as _
-}
-
 /// The node of a compute process.
 pub(crate) fn compute_node(number: usize) -> NodeId {
     NodeId::from_bytes([number as u8 + 0x61; 16])
@@ -129,12 +114,12 @@ impl World {
         let mut dice = Dice::new(seed, 2);
         let (protection, least) = if dice.per_mille(250) { ("2+1", 3) } else { ("4+2", 6) };
         let drives = least + dice.index(3);
-        let (authority, kms) = (authority(), kms());
+        let (authority, kms) = (keys::authority(), keys::kms());
         let map = first_map(protection, drives);
         let founded = weft_management::found(map, authority, &*kms).await.expect("founded");
         let world = Arc::new(Self {
             seed,
-            trace: Trace::new(seed, options.printed),
+            trace: Trace::new(seed, options.told),
             net: Net::new(seed),
             checks: Checks::default(),
             drives: (0..drives)

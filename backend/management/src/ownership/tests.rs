@@ -140,7 +140,7 @@ fn renewal(ownership: &Ownership) -> RenewOwnerships {
 async fn an_owner_gives_way_to_the_next_after_its_lease() {
     let cluster = Cluster::make().await;
     let management = cluster.manage().await;
-    management.create_filesystem("home".to_owned()).await.expect("created");
+    management.create_filesystem("home".to_owned(), now()).await.expect("created");
     let first = own(&management, A).await;
     assert_eq!((first.epoch, first.lease_ms, first.serve_after_ms), (Epoch::new(1), 10_000, 0));
     assert_eq!(first.grants.len(), 6);
@@ -167,7 +167,7 @@ async fn an_owner_gives_way_to_the_next_after_its_lease() {
 async fn a_restart_forgets_leases_and_nothing_else() {
     let cluster = Cluster::make().await;
     let management = cluster.manage().await;
-    management.create_filesystem("home".to_owned()).await.expect("created");
+    management.create_filesystem("home".to_owned(), now()).await.expect("created");
     let first = own(&management, A).await;
     let homes: Vec<_> = first.grants[..3].iter().map(|grant| grant.home).collect();
     let mut row = first.row.clone();
@@ -195,7 +195,7 @@ async fn a_restart_forgets_leases_and_nothing_else() {
 async fn sessions_are_registered_signed_for_and_ended() {
     let cluster = Cluster::make().await;
     let management = cluster.manage().await;
-    management.create_filesystem("home".to_owned()).await.expect("created");
+    management.create_filesystem("home".to_owned(), now()).await.expect("created");
     let owner = own(&management, A).await;
     let call = RegisterSession { owner: held(&owner), node: B };
     assert!(management.register_session(call, B).await.is_err(), "owners alone");
@@ -216,7 +216,7 @@ async fn sessions_are_registered_signed_for_and_ended() {
 async fn care_is_reported_by_owners_alone() {
     let cluster = Cluster::make().await;
     let management = cluster.manage().await;
-    management.create_filesystem("home".to_owned()).await.expect("created");
+    management.create_filesystem("home".to_owned(), now()).await.expect("created");
     let owner = own(&management, A).await;
     let group = management.keeper.contents().map.groups[0].clone();
     let report = ReportCare {

@@ -1,5 +1,6 @@
 //! The calls of an owner to drives and to management.
 
+use core::fmt::Debug;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub(super) struct Way {
 
 impl Way {
     /// Calls a drive.
-    pub(super) async fn at<T: Send + 'static>(
+    pub(super) async fn at<T: Debug + Send + 'static>(
         &self,
         home: DriveHome,
         deadline: Duration,
@@ -45,7 +46,7 @@ impl Way {
         self.world.to_drive(endpoint, drive_number(home.drive), deadline, act).await
     }
 
-    async fn ask<T: Send + 'static, R: Send + 'static>(
+    async fn ask<T: Debug + Send + 'static, R: Debug + Send + 'static>(
         &self,
         home: DriveHome,
         act: impl Fn(&World, &mut Local) -> Result<T, R> + Send + Sync + 'static,
