@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use weft_bench::Workload;
 use weft_fuse::{MountOptions, OptionError};
 use weft_layout::Protection;
 use weft_resources::ContainerName;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<ClusterCommand>,
     },
+    /// Measure a directory, and what this machine could give at most
+    Bench(BenchArguments),
     /// Write shell completions and man pages
     #[command(hide = true)]
     Resources {
@@ -218,6 +221,40 @@ pub(crate) struct RecoverArguments {
     pub mount: Option<PathBuf>,
 }
 
+/// Of `weft bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// A directory, on a Weft mount or on any other filesystem
+    pub path: PathBuf,
+    /// Size of the large file [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub size: Option<ByteCount>,
+    /// Small files, of all threads together [default: 5000]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub files: Option<u32>,
+    /// How long each random workload goes on at most [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: Option<u32>,
+    /// How often each is measured; the median counts [default: 3]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: Option<u32>,
+    /// Only these workloads, with commas between them, such as seq-write,rand-read-d16
+    #[arg(long, value_name = "WORKLOADS", value_delimiter = ',')]
+    pub only: Vec<Workload>,
+    /// As little as shows whether it works; the figures say nothing
+    #[arg(long)]
+    pub small: bool,
+    /// Do not measure what this machine could give
+    #[arg(long)]
+    pub no_ceilings: bool,
+    /// Of contents and orders [default: another one each time]
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Leave the files there
+    #[arg(long)]
+    pub keep: bool,
+}
+
 /// What to write for an installation.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ResourcesCommand {
@@ -286,9 +323,19 @@ mod tests {
         let help = command.render_help().to_string();
         assert!(help.lines().count() <= 24, "{} lines:\n{help}", help.lines().count());
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
-        for shown in
-            ["up", "down", "status", "logs", "mount", "umount", "fs", "drive", "container", "cluster"]
-        {
+        for shown in [
+            "up",
+            "down",
+            "status",
+            "logs",
+            "mount",
+            "umount",
+            "fs",
+            "drive",
+            "container",
+            "cluster",
+            "bench",
+        ] {
             let row = format!("  {shown} ");
             assert!(help.lines().any(|line| line.starts_with(&row)), "{shown} is missing:\n{help}");
         }
@@ -306,6 +353,8 @@ mod tests {
             ("weft up --drives 0", "--drives"),
             ("weft up --drive-size lots", "--drive-size"),
             ("weft up --port-base 70000", "--port-base"),
+            ("weft bench /mnt --only seq-write,fast", "--only"),
+            ("weft bench /mnt --runs 0", "--runs"),
             ("weft logs ../x", "NAME"),
             ("weft mount default /mnt -o fast", "-o <OPTIONS>"),
         ];
@@ -327,6 +376,7 @@ mod tests {
             "weft mount",
             "weft mount default",
             "weft umount",
+            "weft bench",
         ] {
             let error = refused(line);
             assert_eq!(error.exit_code(), 2, "{line}");

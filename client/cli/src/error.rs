@@ -4,6 +4,7 @@ use std::error::Error;
 
 use crate::admin::AdminError;
 use crate::cluster::ClusterError;
+use crate::commands::bench::BenchCommandError;
 use crate::commands::down::DownError;
 use crate::commands::filesystem::FilesystemError;
 use crate::commands::logs::LogsError;
@@ -52,6 +53,9 @@ pub(crate) enum CommandError {
     /// `weft cluster recover`
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// `weft bench`
+    #[error(transparent)]
+    Bench(#[from] BenchCommandError),
     /// `weft resources`
     #[error(transparent)]
     Resources(#[from] ResourcesError),
@@ -82,6 +86,7 @@ impl CommandError {
             Self::Filesystem(error) => error.next_step(),
             Self::Frontend(error) => error.next_step(),
             Self::Recover(error) => error.next_step(),
+            Self::Bench(error) => error.next_step(),
             Self::File(_) | Self::Output(_) | Self::Logs(_) | Self::Resources(_) | Self::Detached { .. } => {
                 None
             }

@@ -23,6 +23,30 @@ impl Progress {
         Self(Some(bar))
     }
 
+    /// Begins nothing that anybody sees, where the person is told in another way.
+    pub(crate) const fn hidden() -> Self {
+        Self(None)
+    }
+
+    /// Begins something of so many steps.
+    pub(crate) fn steps(what: &str) -> Self {
+        let progress = Self::new(what);
+        if let (Some(bar), Ok(style)) =
+            (&progress.0, ProgressStyle::with_template("{spinner} [{bar:24}] {pos}/{len} {msg} ({elapsed})"))
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        progress
+    }
+
+    /// So many steps of all are done.
+    pub(crate) fn done(&self, done: usize, all: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        }
+    }
+
     /// Goes on to something else.
     pub(crate) fn now(&self, what: impl Into<String>) {
         if let Some(bar) = &self.0 {

@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 23] = [
+pub const PLAN: [(&str, Room); 24] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -55,6 +55,7 @@ pub const PLAN: [(&str, Room); 23] = [
     ("weftd", room("backend", Layer::Binary)),
     ("weft-core", room("client", Layer::Process)),
     ("weft-fuse", room("client", Layer::Process)),
+    ("weft-bench", room("client", Layer::Process)),
     ("weft-cli", room("client", Layer::Binary)),
     ("weft-gateway", room("gateway", Layer::Binary)),
     ("weft-house", room("tests", Layer::Test)),

@@ -128,6 +128,20 @@ fn bring_down(path: &Path, options: &DownArguments) -> Result<Done, DownError> {
     Ok(done)
 }
 
+/// Unmounts and stops everything of a cluster, which is to be started again soon. Everything written is durable on
+/// return.
+///
+/// # Errors
+/// [`DownError`]; when a mount is in use, nothing was stopped.
+pub(crate) fn stop_all(cluster: &Cluster) -> Result<(), DownError> {
+    let (options, progress) = (DownArguments::default(), Progress::hidden());
+    let mut done = Done::default();
+    let _turn = take_turn(&cluster.dir)?;
+    let lost = unmount_all(&cluster.dir, Some(cluster), &options, &progress, &mut done)?;
+    stop_backend(&cluster.dir, Some(cluster), &options, &progress, &mut done)?;
+    lost.map_or(Ok(()), |lost| Err(lost.into()))
+}
+
 /// One command at a time starts and stops the containers of a cluster.
 pub(crate) fn take_turn(dir: &ClusterDir) -> Result<Option<Lock>, DownError> {
     let folder = dir.root().join("run");

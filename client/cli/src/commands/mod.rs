@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod bench;
 pub(crate) mod containers;
 pub(crate) mod down;
 pub(crate) mod drives;
@@ -42,6 +43,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CommandError> {
         Command::Cluster { command: None | Some(ClusterCommand::Map) } => {
             map::run(&Cluster::open(&dir)?, json)
         }
+        Command::Bench(options) => bench::run(&dir, &options, json),
         Command::Resources { command } => Ok(resources::run(&command)?),
         Command::Frontend(options) => serve_mount(&Cluster::open(&dir)?, options),
         Command::Detached(options) => {

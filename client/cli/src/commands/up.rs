@@ -205,6 +205,19 @@ fn bring_up(path: &Path, options: &UpArguments) -> Result<Up, UpError> {
     Ok(Up { report: Report::new(&cluster, formed, started, mounted), too_few })
 }
 
+/// Starts and mounts a cluster that was stopped. It is served on return, as far as its drives came back.
+///
+/// # Errors
+/// [`UpError`]; `weft up` can be tried.
+pub(crate) fn resume(cluster: &Cluster) -> Result<(), UpError> {
+    let progress = Progress::hidden();
+    let _turn = down::take_turn(&cluster.dir)?;
+    let started = backend::start(cluster, false, &progress)?;
+    serve(cluster, &progress)?;
+    let few = started.failed.len() > backend::spare(cluster);
+    if few { Err(backend::too_few(cluster, &started.failed)) } else { Ok(()) }
+}
+
 /// From running containers to a mount; true when it was made now.
 fn serve(cluster: &Cluster, progress: &Progress) -> Result<bool, UpError> {
     serving::wait(cluster, progress)?;

@@ -54,6 +54,11 @@ impl MountTable {
         self.0.iter().rev().find(|mount| mount.at == path)
     }
 
+    /// The mount that a path lies on; the path is spelled as in the table.
+    pub(crate) fn over(&self, path: &Path) -> Option<&Mount> {
+        path.ancestors().find_map(|folder| self.at(folder))
+    }
+
     /// What is mounted at this path or below it.
     pub(crate) fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Mount> {
         self.0.iter().filter(move |mount| mount.at.starts_with(path))
@@ -185,6 +190,8 @@ mod tests {
         let table = MountTable::parse(TABLE);
         assert_eq!(table.at(Path::new("/srv/with space\\")).map(|mount| mount.id), Some(91));
         assert_eq!(table.at(Path::new("/srv")), None);
+        assert_eq!(table.over(Path::new("/srv/with/x/y")).map(|mount| mount.id), Some(92));
+        assert_eq!(table.over(Path::new("/srv/without")).map(|mount| mount.id), Some(22));
         assert_eq!(table.below(Path::new("/srv/with")).count(), 1);
         assert_eq!(table.below(Path::new("/srv")).count(), 3);
     }
