@@ -75,7 +75,9 @@ impl Cluster {
     /// Tells management that this process lives, and hears how the cluster is.
     pub(crate) async fn report(&self, heartbeat: &Heartbeat) -> Result<(), CallError<HeartbeatRefusal>> {
         let heard = self.ask(heartbeat).await?;
-        self.known().free = Some(heard.free);
+        if heard.free.is_some() {
+            self.known().free = heard.free;
+        }
         if self.version() != Some(heard.map) {
             self.refresh().await;
         }

@@ -126,6 +126,12 @@ impl Membership {
             .collect()
     }
 
+    /// Whether any drive has said how full it is since management started.
+    pub(crate) fn has_heard_of_drives(&self, map: &ClusterMap) -> bool {
+        let reports = map.drives.iter().filter_map(|drive| self.of(drive.node));
+        reports.into_iter().any(|heard| matches!(heard.last.report, NodeReport::Drive(_)))
+    }
+
     /// What shards can occupy on all drives together, and what they occupy.
     ///
     /// A drive that was not heard of since management started is taken to be as full as the fullest of the others:

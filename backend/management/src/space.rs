@@ -6,14 +6,17 @@ use weft_types::ByteCount;
 use crate::membership::Membership;
 
 /// Net room left for files: capacity without what is used, and no more than the drives that are up can take while
-/// every stripe is written whole.
-pub(crate) fn net_free(map: &ClusterMap, membership: &Membership) -> ByteCount {
+/// every stripe is written whole. `None` while no drive has said how full it is.
+pub(crate) fn net_free(map: &ClusterMap, membership: &Membership) -> Option<ByteCount> {
+    if !membership.has_heard_of_drives(map) {
+        return None;
+    }
     let (_, used) = membership.raw_space(map);
     let left = map.net_capacity().saturating_sub(net(map, used, true));
-    match membership.raw_writable(map) {
+    Some(match membership.raw_writable(map) {
         Some(writable) => left.min(net(map, writable, false)),
         None => left,
-    }
+    })
 }
 
 /// Bytes of files that these bytes of shards stand for: their data shards' share.

@@ -45,7 +45,9 @@ pub(crate) fn status(
         node_status(named, Some(heard), now)
     }));
     let short_logs = short_logs(contents);
-    let (capacity, free) = (map.net_capacity(), net_free(map, membership));
+    let capacity = map.net_capacity();
+    // An alert about a full cluster is raised when it is known to be full.
+    let free = net_free(map, membership).unwrap_or(capacity);
     let store = store_state(contents, around.store);
     let (returning, unspread) = (returning(map, care, around.owned), unspread(map, care, around.owned));
     let health = Health {

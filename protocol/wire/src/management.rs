@@ -196,9 +196,9 @@ pub struct HeartbeatHeard {
     #[n(3)]
     pub store: StoreVersion,
     /// Net room left for files: what the drives that are up can take as the groups are now, and no more than capacity
-    /// and use leave.
+    /// and use leave. Absent while no drive was heard of: it is promised to nobody before it is known.
     #[n(4)]
-    pub free: ByteCount,
+    pub free: Option<ByteCount>,
 }
 
 /// Why a heartbeat is not counted.

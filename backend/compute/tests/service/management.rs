@@ -132,7 +132,7 @@ pub(crate) fn management(credentials: &Credentials, stage: &Stage, keys: Keys) -
         })
         .on(COMPUTE, move |_, heartbeat: Heartbeat, _| {
             beats.with(|seen| seen.heartbeats.push(heartbeat));
-            let (capacity, used, free) = (ByteCount::new(4 << 30), ByteCount::new(300 << 20), FREE);
+            let (capacity, used, free) = (ByteCount::new(4 << 30), ByteCount::new(300 << 20), Some(FREE));
             let (map, store) = (MapVersion::new(1), StoreVersion::new(1));
             async move { Ok((HeartbeatHeard { map, capacity, used, store, free }, Bytes::new())) }
         })

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture;
+use crate::space::net_free;
 use proptest::prelude::*;
 use weft_types::{Incarnation, Timestamp};
 use weft_wire::management::{ComputeReport, DriveReport};
@@ -135,6 +136,7 @@ fn the_drive_that_is_full_first_ends_what_can_be_written() {
     let mut map = fixture::map();
     let mut membership = Membership::default();
     assert_eq!(membership.raw_writable(&map), None);
+    assert_eq!(net_free(&map, &membership), None, "what nobody knows is promised to nobody");
     for (drive, writable) in map.drives.iter().zip([900, 300, 900, 900, 900, 900]) {
         let mut heartbeat = of_drive(drive);
         if let NodeReport::Drive(report) = &mut heartbeat.report {
@@ -143,6 +145,7 @@ fn the_drive_that_is_full_first_ends_what_can_be_written() {
         membership.hear(Duration::ZERO, &map, (drive.node, Role::Drive), heartbeat).expect("heard");
     }
     assert_eq!(membership.raw_writable(&map), Some(ByteCount::new(6 * 300)), "equal parts");
+    assert_eq!(net_free(&map, &membership), Some(ByteCount::new(4 * 300)), "net of parity");
     map.drives[1].state = DriveState::Down;
     assert_eq!(membership.raw_writable(&map), Some(ByteCount::new(6 * 900)), "of those that are up");
 }

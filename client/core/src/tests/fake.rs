@@ -345,7 +345,7 @@ impl Backend for Fake {
             map: state.map.version,
             capacity: zero,
             used: zero,
-            free: zero,
+            free: Some(zero),
             store: StoreVersion::default(),
         }))
     }
