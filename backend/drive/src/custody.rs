@@ -225,6 +225,12 @@ impl Custody {
         item::COPIES.map(|copy| Named::Document(item::Document::Store, copy).key())
     }
 
+    /// Whether the drive can say what it promised about the cluster store, and took of it: when that is damaged it takes
+    /// no part in it.
+    pub fn remembers_store(&self) -> bool {
+        self.register.remembers()
+    }
+
     /// What the drive knows of the cluster store, with the bytes of its copy, from the two
     /// [items](Self::store_items): absent where one is not there or damaged.
     pub fn store_held(&self, copies: [Option<Bytes>; 2]) -> (StoreHeld, Bytes) {

@@ -90,6 +90,9 @@ fn read_from(device: AnyDevice) -> Result<StoreFound, OfflineError> {
     let identity = superblock.identity;
     let store = Store::open(device, identity)?;
     let custody = Custody::load(identity, &store)?.custody;
+    if !custody.remembers_store() {
+        return Err(StoreRefusal::Damaged.into());
+    }
     let mut copies = [None, None];
     for (copy, key) in copies.iter_mut().zip(Custody::store_items()) {
         match store.read(&key) {

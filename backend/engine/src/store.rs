@@ -28,7 +28,7 @@ use core::time::Duration;
 
 use weft_types::Epoch;
 
-pub use answers::{Behind, UnusableCopy};
+pub use answers::{Behind, Damaged, UnusableCopy};
 pub use copy::{CopyError, STORE_BYTES_MAX, StoreCopy, StoreHeader};
 pub use driver::{Fenced, StoreDriver};
 pub use drives::{StoreCallError, StoreContents, StoreDrives};

@@ -114,7 +114,7 @@ pub(crate) async fn store_settings(
     let ManagementConfig { cluster, drives, kms } = config;
     let places: Vec<_> = drives.iter().map(|(_, drive)| *drive).collect();
     let drives = Arc::new(NetworkDrives::new(pool, &drives));
-    let headers = store_headers(&*drives, &places).await;
+    let headers = store_headers(&*drives, &places).await.map_err(OpenError::Damaged)?;
     let context = EncryptionContext::of_cluster(cluster);
     let mut outcome = None;
     // An older copy may name a key that the KMS no longer has, and a newer one always comes first.

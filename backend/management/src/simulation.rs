@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use weft_engine::store::{Fenced, QuorumStore, StoreDrives, StoreSettings, open_store, store_headers};
+use weft_engine::store::{
+    Fenced, OpenError, QuorumStore, StoreDrives, StoreSettings, open_store, store_headers,
+};
 use weft_keys::ClusterKey;
 use weft_kms::{EncryptionContext, KeyManagement};
 use weft_pki::{ClusterAuthority, NodeIdentity};
@@ -46,7 +48,7 @@ impl Simulated {
         kms: Arc<dyn KeyManagement>,
         pool: Pool,
     ) -> Result<(Self, impl Future<Output = Result<(), Fenced>> + use<D>), StartError> {
-        let header = store_headers(&*drives, &places).await.remove(0);
+        let header = store_headers(&*drives, &places).await.map_err(OpenError::Damaged)?.remove(0);
         let context = EncryptionContext::of_cluster(cluster);
         let key = kms.unwrap(&header.cluster_key, &context).await.map_err(StartError::Kms)?;
         let key = ClusterKey::from_bytes(key.expose());

@@ -75,6 +75,10 @@ pub enum StoreRefusal {
     #[n(4)]
     #[error("the copy is malformed")]
     Malformed,
+    /// What the drive remembers of the cluster store is damaged: it takes no part for as long as that stays so.
+    #[n(5)]
+    #[error("what the drive remembers of the cluster store is damaged")]
+    Damaged,
 }
 
 impl Call for OpenStore {

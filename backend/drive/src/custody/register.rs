@@ -46,6 +46,10 @@ impl Register {
         self.forgetful = true;
     }
 
+    pub(super) fn remembers(&self) -> bool {
+        !self.forgetful
+    }
+
     pub(super) fn promised(&self) -> Epoch {
         self.promise.promised
     }
@@ -58,7 +62,7 @@ impl Register {
     pub(super) fn open(&self, term: Option<Epoch>, attempt: &mut u64) -> Result<Decision, StoreRefusal> {
         // Who only looks counts its promises too: they tell that nobody else has the store.
         if self.forgetful {
-            return Err(StoreRefusal::Device);
+            return Err(StoreRefusal::Damaged);
         }
         let Some(term) = term else { return Ok(Decision::none()) };
         if term <= self.promise.promised {
@@ -87,7 +91,7 @@ impl Register {
             return Err(StoreRefusal::Malformed);
         }
         if self.forgetful {
-            return Err(StoreRefusal::Device);
+            return Err(StoreRefusal::Damaged);
         }
         if term < self.promise.promised {
             return Err(StoreRefusal::Fenced { by: self.promise.promised });

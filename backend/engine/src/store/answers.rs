@@ -13,6 +13,7 @@ use weft_wire::store::StoreHeld;
 use super::copy::{CopyError, StoreCopy, StoreHeader};
 use super::drives::StoreContents;
 use super::version::term_of;
+use super::voters::Voters;
 
 /// A copy that opened.
 #[derive(Clone)]
@@ -65,6 +66,16 @@ pub enum Behind {
     },
 }
 
+/// So many drives say that what they remember of the store is damaged, that no majority is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{damaged} of {holders} drives that hold the cluster store say that it is damaged there")]
+pub struct Damaged {
+    /// How many say so.
+    pub damaged: usize,
+    /// Of so many that should hold it.
+    pub holders: usize,
+}
+
 /// What the answers so far allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -72,6 +83,8 @@ pub(super) enum Verdict {
     NoCopy,
     /// Too few voters.
     TooFew { answered: usize, voters: usize, necessary: usize },
+    /// Too few voters remember: what the others say is damaged, and stays so.
+    Damaged(Damaged),
     /// A majority answered, and the newest copy is not the newest that was.
     Behind(Behind),
     /// The newest copy is the store.
@@ -82,13 +95,15 @@ pub(super) enum Verdict {
 pub(super) struct Answers<C> {
     cluster: ClusterId,
     answers: BTreeMap<DriveId, Answer<C>>,
+    /// Who takes no part, because what it remembers is damaged.
+    damaged: BTreeSet<DriveId>,
     /// The highest term of which a refusal told.
     refused_by: Epoch,
 }
 
 impl<C: StoreContents> Answers<C> {
     pub(super) fn new(cluster: ClusterId) -> Self {
-        Self { cluster, answers: BTreeMap::new(), refused_by: Epoch::default() }
+        Self { cluster, answers: BTreeMap::new(), damaged: BTreeSet::new(), refused_by: Epoch::default() }
     }
 
     /// Takes an answer. A copy that cannot be used counts as none, and is returned as an error.
@@ -119,6 +134,11 @@ impl<C: StoreContents> Answers<C> {
     /// A drive refused because of a higher term.
     pub(super) fn refused(&mut self, by: Epoch) {
         self.refused_by = self.refused_by.max(by);
+    }
+
+    /// A drive says that what it remembers is damaged.
+    pub(super) fn damaged(&mut self, drive: DriveId) {
+        self.damaged.insert(drive);
     }
 
     /// The highest term of which a refusal told; `None` when none did.
@@ -163,11 +183,22 @@ impl<C: StoreContents> Answers<C> {
         let Some(newest) = self.newest() else { return Verdict::NoCopy };
         let (voters, homes) = (newest.contents.voters(), self.homes());
         if !voters.agree(&homes) {
+            if let Some(damaged) = self.hopeless(voters) {
+                return Verdict::Damaged(damaged);
+            }
             let answered = voters.all().intersection(&homes).count();
             let (voters, necessary) = (voters.all().len(), voters.majority());
             return Verdict::TooFew { answered, voters, necessary };
         }
         self.behind(newest).map_or(Verdict::Enough, Verdict::Behind)
+    }
+
+    /// Whether even all others together would be too few.
+    fn hopeless(&self, voters: &Voters) -> Option<Damaged> {
+        let (all, mut others) = (voters.all(), voters.all());
+        others.retain(|home| !self.damaged.contains(&home.drive));
+        let damaged = Damaged { damaged: all.len() - others.len(), holders: all.len() };
+        (!voters.agree(&others)).then_some(damaged)
     }
 
     fn behind(&self, newest: &Found<C>) -> Option<Behind> {

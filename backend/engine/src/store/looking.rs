@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_wire::ownership::DriveHome;
 
-use super::answers::{Answers, Behind, Verdict};
+use super::answers::{Answers, Behind, Damaged, Verdict};
 use super::copy::StoreHeader;
 use super::drives::{StoreContents, StoreDrives};
 use super::opening::{StoreSettings, gather};
@@ -41,6 +41,9 @@ pub enum LookError {
     /// A newer copy is elsewhere.
     #[error("the newest copy of the cluster store that was found is an old one")]
     Behind(#[source] Behind),
+    /// Too many copies are damaged.
+    #[error("the newest copy of the cluster store cannot be known")]
+    Damaged(#[source] Damaged),
 }
 
 /// Looks what the drives that answer hold: the newest copy of a majority. Nothing is promised and nothing is written;
@@ -59,6 +62,7 @@ pub async fn look_at_store<D: StoreDrives, C: StoreContents>(
             Err(LookError::TooFew { answered, voters, necessary })
         }
         Verdict::Behind(behind) => Err(LookError::Behind(behind)),
+        Verdict::Damaged(damaged) => Err(LookError::Damaged(damaged)),
         Verdict::Enough => Ok(Looked {
             header: newest.header.clone(),
             contents: newest.contents.clone(),

@@ -10,7 +10,7 @@ use weft_types::{ClusterId, DriveId, Epoch};
 use weft_wire::ownership::DriveHome;
 use weft_wire::store::{OpenStore, StoreHeld, StoreRefusal};
 
-use super::answers::{Answers, Behind, Found, Verdict};
+use super::answers::{Answers, Behind, Damaged, Found, Verdict};
 use super::copy::{StoreCopy, StoreHeader};
 use super::driver::{Settled, StoreDriver};
 use super::drives::{StoreCallError, StoreContents, StoreDrives};
@@ -54,6 +54,11 @@ pub enum OpenError {
         "the cluster store is an old one that was brought back: bring back the drives that hold the newer copies, or accept the loss with `weft cluster recover --accept-loss`"
     )]
     Behind(#[source] Behind),
+    /// Too many copies are damaged.
+    #[error(
+        "the cluster store is damaged on too many drives: bring back drives that hold it whole, or accept the loss with `weft cluster recover --accept-loss`"
+    )]
+    Damaged(#[source] Damaged),
     /// Another management process opens it, or has it open.
     #[error("another management process has opened the cluster store under term {by}: stop one of the two")]
     Fenced {
@@ -70,20 +75,33 @@ pub enum OpenError {
 
 /// The headers of the copies on the drives, the newest first: what the KMS must be asked to get the cluster key. Waits
 /// for ever until some drive answers with a whole copy; more than half of `places` are heard first, or all that answer.
-pub async fn store_headers<D: StoreDrives>(drives: &D, places: &[DriveId]) -> Vec<StoreHeader> {
+///
+/// # Errors
+/// Every drive answers, and none with a whole copy because they are damaged.
+pub async fn store_headers<D: StoreDrives>(
+    drives: &D,
+    places: &[DriveId],
+) -> Result<Vec<StoreHeader>, Damaged> {
     let mut said = String::new();
     loop {
         let mut calls = ask(drives, places, None);
-        let (mut headers, mut answered): (Vec<StoreHeader>, usize) = (Vec::new(), 0);
+        let (mut headers, mut answered, mut damaged): (Vec<StoreHeader>, usize, usize) = (Vec::new(), 0, 0);
         while !calls.is_empty() && (headers.is_empty() || answered * 2 <= places.len()) {
-            if let (_, Ok((_, copy))) = calls.next().await {
-                answered += 1;
-                headers.extend(StoreCopy::decode(&copy).ok().map(|copy| copy.header));
+            match calls.next().await {
+                (_, Ok((_, copy))) => {
+                    answered += 1;
+                    headers.extend(StoreCopy::decode(&copy).ok().map(|copy| copy.header));
+                }
+                (_, Err(StoreCallError::Refused(StoreRefusal::Damaged))) => damaged += 1,
+                _ => {}
             }
         }
         if !headers.is_empty() {
             headers.sort_by_key(|header| core::cmp::Reverse(header.version));
-            return headers;
+            return Ok(headers);
+        }
+        if damaged > 0 && answered + damaged == places.len() {
+            return Err(Damaged { damaged, holders: places.len() });
         }
         say(&mut said, format!("{answered} of {} drives answer, none with a copy", places.len()));
         sleep(ASK_EVERY).await;
@@ -139,6 +157,7 @@ pub(super) async fn gather<D: StoreDrives, C: StoreContents>(
                 }
             }
             (_, Err(StoreCallError::Refused(StoreRefusal::Fenced { by }))) => answers.refused(by),
+            (drive, Err(StoreCallError::Refused(StoreRefusal::Damaged))) => answers.damaged(drive),
             (drive, Err(error)) => tracing::debug!(%drive, %error, "a drive says nothing of the store"),
         }
     }
@@ -151,7 +170,8 @@ pub(super) async fn gather<D: StoreDrives, C: StoreContents>(
 /// Waits for as long as too few voters answer.
 ///
 /// # Errors
-/// [`OpenError::Behind`] when newer copies did not turn up within ten seconds, [`OpenError::Fenced`].
+/// [`OpenError::Behind`] when newer copies did not turn up within ten seconds, [`OpenError::Damaged`] when no majority
+/// can remember any more, [`OpenError::Fenced`].
 pub async fn open_store<D: StoreDrives, C: StoreContents>(
     mut settings: StoreSettings<D>,
 ) -> Result<(QuorumStore<C>, StoreDriver<D, C>), OpenError> {
@@ -171,6 +191,7 @@ pub async fn open_store<D: StoreDrives, C: StoreContents>(
                 sleep(ASK_EVERY).await;
                 continue;
             }
+            Verdict::Damaged(damaged) => return Err(OpenError::Damaged(damaged)),
             verdict => {
                 say(&mut said, waiting(&verdict));
                 sleep(ASK_EVERY).await;
@@ -208,6 +229,7 @@ fn waiting(verdict: &Verdict) -> String {
             )
         }
         Verdict::Behind(behind) => behind.to_string(),
+        Verdict::Damaged(damaged) => damaged.to_string(),
         Verdict::NoCopy => "no drive that answers has a copy: start the drives".to_owned(),
         Verdict::Enough => "the voting drives answer".to_owned(),
     }

@@ -323,10 +323,37 @@ fn the_header_comes_from_the_newest_whole_copy() {
         world.drive(0, |drive| {
             drive.copy = drive.copy.take().map(|(term, version, bytes)| (term, version, bytes.slice(..20)));
         });
-        let headers = store_headers(&world, &places).await;
+        let headers = store_headers(&world, &places).await.expect("whole");
         assert_eq!(headers.iter().map(|header| header.cluster).collect::<Vec<_>>(), [CLUSTER]);
         let process = Process::start(&world).await;
         assert!(process.is_ok(), "a damaged copy is not used, and its drive still votes");
+    });
+}
+
+#[test]
+fn a_store_that_is_damaged_on_too_many_drives_is_an_error_and_no_wait() {
+    simulate(async {
+        let world = World::new(6, &[0, 1, 2, 3, 4], 7);
+        let places: Vec<_> = (0..6).map(world::id).collect();
+        for n in [0, 1] {
+            world.drive(n, |drive| drive.damaged = true);
+        }
+        Process::start(&world).await.expect("three of five remember").kill();
+        world.up(&[0, 1, 2, 3]);
+        never(Process::start(&world)).await;
+        world.up(&[0, 1, 2, 3, 4, 5]);
+        world.drive(2, |drive| drive.damaged = true);
+        let Err(OpenError::Damaged(damaged)) = Process::start(&world).await else {
+            panic!("two of five remember")
+        };
+        assert_eq!((damaged.damaged, damaged.holders), (3, 5));
+        assert!(store_headers(&world, &places).await.is_ok(), "two have whole copies");
+        for n in [3, 4] {
+            world.drive(n, |drive| drive.damaged = true);
+        }
+        assert_eq!(store_headers(&world, &places).await.err().map(|damaged| damaged.damaged), Some(5));
+        world.up(&[0, 1, 2, 3, 5]);
+        never(store_headers(&world, &places)).await;
     });
 }
 

@@ -101,7 +101,7 @@ impl Cluster {
     async fn manage(&self) -> Management {
         let map = fixture::map();
         let places: Vec<_> = map.drives.iter().map(|drive| drive.id).collect();
-        let header = store_headers(&self.drives, &places).await.remove(0);
+        let header = store_headers(&self.drives, &places).await.expect("whole").remove(0);
         let context = EncryptionContext::of_cluster(map.cluster);
         let key = self.kms.unwrap(&header.cluster_key, &context).await.expect("unwraps");
         let settings = StoreSettings {

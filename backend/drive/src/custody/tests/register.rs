@@ -102,10 +102,11 @@ fn a_copy_that_is_damaged_once_is_there_and_a_drive_that_forgot_takes_no_part() 
     drive.items.damaged.extend([first, second]);
     drive.custody = Custody::load(DRIVE, &drive.items).expect("serves all else").custody;
     assert_eq!(held(&drive).0.copy, None);
-    assert_eq!(open(&mut drive, 9), Err(StoreRefusal::Device));
+    assert_eq!(open(&mut drive, 9), Err(StoreRefusal::Damaged));
     let look = drive.run::<Opening>(OWNER, OpenStore { term: None }, &[]);
-    assert_eq!(look.err(), Some(StoreRefusal::Device), "nor does it vouch that nobody else has the store");
-    assert_eq!(put(&mut drive, 9, 11, b"eleven"), Err(StoreRefusal::Device));
+    assert_eq!(look.err(), Some(StoreRefusal::Damaged), "nor does it vouch that nobody else has the store");
+    assert_eq!(put(&mut drive, 9, 11, b"eleven"), Err(StoreRefusal::Damaged));
+    assert!(!drive.custody.remembers_store());
     drive.seal(1, OWNER).expect("all else");
 }
 

@@ -77,10 +77,14 @@ pub(super) struct Drive {
     pub(super) ownership: Epoch,
     pub(super) incarnation: Incarnation,
     pub(super) up: bool,
+    pub(super) damaged: bool,
 }
 
 impl Drive {
     fn open(&mut self, call: OpenStore) -> Result<(StoreHeld, Bytes), StoreRefusal> {
+        if self.damaged {
+            return Err(StoreRefusal::Damaged);
+        }
         if let Some(term) = call.term {
             if term <= self.promised {
                 return Err(StoreRefusal::Fenced { by: self.promised });
@@ -152,6 +156,7 @@ impl World {
                 ownership: Epoch::default(),
                 incarnation: Incarnation::new(1),
                 up: true,
+                damaged: false,
             };
             (id(n), drive)
         };
