@@ -174,30 +174,41 @@ impl DirtyRuns {
     /// they fit. There must be no flight under way.
     pub(crate) fn take(&mut self, what: Take, most: usize) -> Vec<Piece> {
         debug_assert!(self.flight.is_empty(), "one flight at a time");
-        let mut pieces: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut left = BTreeMap::new();
-        for (start, run) in core::mem::take(&mut self.runs) {
-            if what == Take::Full && run.len() < RUN_BYTES_MAX {
-                left.insert(start, run);
-                continue;
-            }
-            let joins = pieces.last().is_some_and(|(at, data)| {
-                *at + data.len() as u64 == start && data.len() + run.len() <= RUN_BYTES_MAX
-            });
-            if let Some((_, data)) = pieces.last_mut().filter(|_| joins) {
-                data.extend_from_slice(&run);
-            } else if pieces.len() < most {
-                pieces.push((start, run));
-            } else {
-                left.insert(start, run);
-            }
-        }
-        self.full = left.values().filter(|run: &&Vec<u8>| run.len() == RUN_BYTES_MAX).count();
-        self.runs = left;
+        let pieces = match what {
+            Take::Full => self.take_full(most),
+            Take::All => self.take_first(most),
+        };
         self.flight = pieces.into_iter().map(|(offset, data)| Piece { offset, data: data.into() }).collect();
         self.in_flight = self.flight.iter().map(|piece| piece.data.len() as u64).sum();
         self.dirty -= self.in_flight;
         self.flight.clone()
+    }
+
+    /// Runs that fill an extent. No two of them fit into one.
+    fn take_full(&mut self, most: usize) -> Vec<(u64, Vec<u8>)> {
+        let full = self.runs.iter().filter(|(_, run)| run.len() == RUN_BYTES_MAX).map(|(start, _)| *start);
+        let starts: Vec<u64> = full.take(most.min(self.full)).collect();
+        self.full -= starts.len();
+        starts.into_iter().filter_map(|start| self.runs.remove_entry(&start)).collect()
+    }
+
+    /// The first runs. Costs nothing for those that stay: of very many scattered ones a flight takes a few.
+    fn take_first(&mut self, most: usize) -> Vec<(u64, Vec<u8>)> {
+        let mut pieces: Vec<(u64, Vec<u8>)> = Vec::new();
+        while let Some(first) = self.runs.first_entry() {
+            let (start, len) = (*first.key(), first.get().len());
+            let joins = |(at, data): &&mut (u64, Vec<u8>)| {
+                *at + data.len() as u64 == start && data.len() + len <= RUN_BYTES_MAX
+            };
+            let room = pieces.len() < most;
+            match pieces.last_mut().filter(joins) {
+                Some((_, data)) => data.extend_from_slice(&first.remove()),
+                None if room => pieces.push((start, first.remove())),
+                None => break,
+            }
+            self.full -= usize::from(len == RUN_BYTES_MAX);
+        }
+        pieces
     }
 
     /// The pieces at these offsets have arrived: their bytes are the committed ones. Returns how many they were.

@@ -152,6 +152,24 @@ fn runs_written_backwards_become_one_extent() {
 }
 
 #[test]
+fn a_flight_takes_the_first_runs_and_full_ones_wherever_they_are() {
+    let mut runs = DirtyRuns::default();
+    for offset in [0, 100, 200] {
+        runs.write(offset, b"scattered");
+    }
+    runs.write(1 << 30, &vec![7; RUN_BYTES_MAX]);
+    let offsets = |pieces: Vec<Piece>| pieces.iter().map(|piece| piece.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(runs.take(Take::Full, 2)), [1 << 30]);
+    assert!(!runs.has_full_run());
+    runs.restore();
+    assert!(runs.has_full_run());
+    assert_eq!(offsets(runs.take(Take::All, 2)), [0, 100]);
+    runs.arrive([0, 100].into_iter());
+    assert_eq!(offsets(runs.take(Take::All, 2)), [200, 1 << 30]);
+    assert!(!runs.has_full_run());
+}
+
+#[test]
 fn what_was_written_during_a_failed_flight_stays_on_top() {
     let mut runs = DirtyRuns::default();
     runs.write(0, b"aaaa");
