@@ -64,11 +64,9 @@ fn stripe(
         }
         data.push(shard);
     }
-    let shard_len = geometry.full_shard_bytes() as usize;
-    let mut parity = vec![vec![0; shard_len]; protection.parity().into()];
     let sources: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
-    let mut targets: Vec<&mut [u8]> = parity.iter_mut().map(Vec::as_mut_slice).collect();
-    codec.encode(&sources, shard_len, &mut targets).map_err(|_| FsError::Protocol)?;
+    let mut parity =
+        codec.encode(&sources, geometry.full_shard_bytes() as usize).map_err(|_| FsError::Protocol)?;
     data.append(&mut parity);
     Ok(data.into_iter().map(Bytes::from).collect())
 }

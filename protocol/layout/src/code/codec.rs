@@ -30,19 +30,11 @@ pub enum CodecError {
         /// The column's bytes.
         column: usize,
     },
-    /// The buffers for parity are not M of the length of the longest shard.
-    #[error("parity needs {parity} buffers of {bytes} bytes")]
-    ParityBuffers {
-        /// M.
-        parity: u8,
-        /// Bytes each must have.
-        bytes: usize,
-    },
     /// The code has no shard of this index.
     #[error("no shard {0} in this code")]
     UnknownShard(ShardIndex),
-    /// A shard was handed over twice.
-    #[error("shard {0} was given twice")]
+    /// A shard was handed over, or wanted, twice.
+    #[error("shard {0} was named twice")]
     Duplicate(ShardIndex),
     /// Fewer than N shards are left.
     #[error("{available} shards are left of the {needed} that reconstruction needs")]
@@ -82,23 +74,15 @@ impl Codec {
         self.protection
     }
 
-    /// Computes parity from the data shards, in order, into M buffers of `shard_len` bytes. Shards may be
-    /// shorter than `shard_len`, and the last ones may be left out.
+    /// Parity of the data shards, in order: M shards of `shard_len` bytes. Shards may be shorter than `shard_len`, and
+    /// the last ones may be left out.
     ///
     /// # Errors
-    /// [`CodecError`] when lengths or counts do not fit the code; the buffers hold nothing of use then.
-    pub fn encode(
-        &mut self,
-        data: &[&[u8]],
-        shard_len: usize,
-        parity: &mut [&mut [u8]],
-    ) -> Result<(), CodecError> {
-        let (n, m) = (self.protection.data(), self.protection.parity());
+    /// [`CodecError`] when lengths or counts do not fit the code.
+    pub fn encode(&mut self, data: &[&[u8]], shard_len: usize) -> Result<Vec<Vec<u8>>, CodecError> {
+        let n = self.protection.data();
         if data.len() > usize::from(n) {
             return Err(CodecError::TooManyShards { got: data.len(), data: n });
-        }
-        if parity.len() != usize::from(m) || parity.iter().any(|buffer| buffer.len() != shard_len) {
-            return Err(CodecError::ParityBuffers { parity: m, bytes: shard_len });
         }
         check_length(shard_len)?;
         let encoder = prepared_encoder(&mut self.encoder, self.protection, shard_len)?;
@@ -106,11 +90,7 @@ impl Codec {
             let shard = shard.copied().unwrap_or_default();
             encoder.add_original_shard(pad(&mut self.padded, index, shard, shard_len)?)?;
         }
-        let result = encoder.encode()?;
-        for (buffer, computed) in parity.iter_mut().zip(result.recovery_iter()) {
-            buffer.copy_from_slice(computed);
-        }
-        Ok(())
+        Ok(encoder.encode()?.recovery_iter().map(<[u8]>::to_vec).collect())
     }
 
     /// Gives back the `wanted` shards' bytes of `column`, in the order of `wanted`, from any N shards' bytes of
@@ -131,15 +111,26 @@ impl Codec {
         let len = column.range().len();
         check_length(len)?;
         let stripe = self.arrange(available, wanted, len)?;
-        let mut data = self.decode(&stripe, len)?;
-        if wanted.iter().all(|shard| shard.to_byte() < self.protection.data()) {
-            return Ok(wanted.iter().map(|shard| data[shard.get()].clone()).collect());
+        let n = usize::from(self.protection.data());
+        let data = &stripe[..n];
+        let wants_parity = wanted.iter().any(|shard| shard.get() >= n);
+        let lost = data.iter().any(Option::is_none);
+        let mut restored = vec![None; n];
+        if lost && (wants_parity || wanted.iter().any(|shard| data[shard.get()].is_none())) {
+            self.decode(&stripe, len, &mut restored)?;
         }
-        let mut parity = vec![vec![0; len]; self.protection.parity().into()];
-        let shards: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
-        self.encode(&shards, len, &mut parity.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>())?;
-        data.append(&mut parity);
-        Ok(wanted.iter().map(|shard| data[shard.get()].clone()).collect())
+        let mut parity = Vec::new();
+        if wants_parity {
+            let whole = data.iter().zip(&restored);
+            let whole: Vec<&[u8]> =
+                whole.map(|(given, restored)| given.or(restored.as_deref()).unwrap_or_default()).collect();
+            parity = self.encode(&whole, len)?;
+        }
+        let shard = |shard: &ShardIndex| match shard.get().checked_sub(n) {
+            Some(index) => std::mem::take(&mut parity[index]),
+            None => restored[shard.get()].take().unwrap_or_else(|| full(data[shard.get()], len)),
+        };
+        Ok(wanted.iter().map(shard).collect())
     }
 
     /// The available shards by index, of which at least N are there.
@@ -152,6 +143,9 @@ impl Codec {
         let mut stripe = vec![None; self.protection.width().into()];
         if let Some(unknown) = wanted.iter().find(|shard| shard.get() >= stripe.len()) {
             return Err(CodecError::UnknownShard(*unknown));
+        }
+        if let Some(twice) = (1..wanted.len()).find(|at| wanted[..*at].contains(&wanted[*at])) {
+            return Err(CodecError::Duplicate(wanted[twice]));
         }
         for (shard, bytes) in available {
             let place = stripe.get_mut(shard.get()).ok_or(CodecError::UnknownShard(*shard))?;
@@ -168,30 +162,32 @@ impl Codec {
         Ok(stripe)
     }
 
-    /// All N data shards, padded to `len`.
-    fn decode(&mut self, stripe: &[Option<&[u8]>], len: usize) -> Result<Vec<Vec<u8>>, CodecError> {
-        let (data, parity) = stripe.split_at(self.protection.data().into());
-        let mut whole: Vec<Vec<u8>> = data.iter().map(|given| given.unwrap_or_default().to_vec()).collect();
-        whole.iter_mut().for_each(|shard| shard.resize(len, 0));
-        let missing = data.iter().filter(|given| given.is_none()).count();
-        if missing == 0 {
-            return Ok(whole);
-        }
+    /// Puts the data shards that are not given into `restored`.
+    fn decode(
+        &mut self,
+        stripe: &[Option<&[u8]>],
+        len: usize,
+        restored: &mut [Option<Vec<u8>>],
+    ) -> Result<(), CodecError> {
+        let n = self.protection.data();
+        let (data, parity) = stripe.split_at(n.into());
         let decoder = prepared_decoder(&mut self.decoder, self.protection, len)?;
-        for (index, _) in data.iter().enumerate().filter(|(_, given)| given.is_some()) {
-            decoder.add_original_shard(index, &whole[index])?;
+        let missing = data.iter().filter(|given| given.is_none()).count();
+        for (index, bytes) in (0..n).zip(data).filter_map(|(index, given)| given.map(|bytes| (index, bytes)))
+        {
+            let bytes = pad(&mut self.padded, ShardIndex::new(index), bytes, len)?;
+            decoder.add_original_shard(index.into(), bytes)?;
         }
         // No more parity than is needed: every further shard would be one more pattern of erasures to evaluate.
-        let given = parity.iter().enumerate().filter_map(|(index, bytes)| bytes.map(|bytes| (index, bytes)));
-        for (index, bytes) in given.take(missing) {
-            let shard = ShardIndex::new(self.protection.data() + index as u8);
-            decoder.add_recovery_shard(index, pad(&mut self.padded, shard, bytes, len)?)?;
+        let parity = (0..).zip(parity).filter_map(|(index, given)| given.map(|bytes| (index, bytes)));
+        for (index, bytes) in parity.take(missing) {
+            let bytes = pad(&mut self.padded, ShardIndex::new(n + index), bytes, len)?;
+            decoder.add_recovery_shard(index.into(), bytes)?;
         }
-        let result = decoder.decode()?;
-        for (index, restored) in result.restored_original_iter() {
-            whole[index].copy_from_slice(restored);
+        for (index, bytes) in decoder.decode()?.restored_original_iter() {
+            restored[index] = Some(bytes.to_vec());
         }
-        Ok(whole)
+        Ok(())
     }
 }
 
@@ -225,6 +221,14 @@ fn pad<'a>(
     padded.extend_from_slice(bytes);
     padded.resize(len, 0);
     Ok(padded)
+}
+
+/// What is given of a shard, as long as the column.
+fn full(given: Option<&[u8]>, len: usize) -> Vec<u8> {
+    let mut shard = Vec::with_capacity(len);
+    shard.extend_from_slice(given.unwrap_or_default());
+    shard.resize(len, 0);
+    shard
 }
 
 fn prepared_encoder(

@@ -27,10 +27,8 @@ fn shard_bytes(seed: u64, len: usize) -> Vec<u8> {
 fn stripe(codec: &mut Codec, lens: &[usize], seed: u64) -> Vec<Vec<u8>> {
     let full = lens.iter().copied().max().expect("a shard");
     let mut shards: Vec<_> = lens.iter().zip(seed..).map(|(len, seed)| shard_bytes(seed, *len)).collect();
-    let mut parity = vec![vec![0; full]; codec.protection().parity().into()];
     let data: Vec<&[u8]> = shards.iter().map(Vec::as_slice).collect();
-    let mut buffers: Vec<&mut [u8]> = parity.iter_mut().map(Vec::as_mut_slice).collect();
-    codec.encode(&data, full, &mut buffers).expect("encodes");
+    let mut parity = codec.encode(&data, full).expect("encodes");
     shards.resize(codec.protection().data().into(), Vec::new());
     shards.append(&mut parity);
     shards
@@ -155,12 +153,14 @@ fn too_few_shards_give_nothing() {
 #[test]
 fn input_that_does_not_fit_the_code_is_refused() {
     let mut codec = Codec::new(protection("2+1"));
-    let (block, mut parity) = ([7_u8; 128], [0_u8; 64]);
+    let block = [7_u8; 128];
     let unknown = ShardIndex::new(3);
     let column = Column::new(0, 64).expect("aligned");
     let good: [(ShardIndex, &[u8]); 2] =
         [(ShardIndex::new(0), &block[..64]), (ShardIndex::new(2), &block[..64])];
     assert_eq!(codec.reconstruct(column, &good, &[unknown]), Err(CodecError::UnknownShard(unknown)));
+    let twice = [ShardIndex::new(1); 2];
+    assert_eq!(codec.reconstruct(column, &good, &twice), Err(CodecError::Duplicate(twice[0])));
     let long = [good[0], (ShardIndex::new(1), &block[..])];
     let error = CodecError::TooLong { shard: ShardIndex::new(1), got: 128, column: 64 };
     assert_eq!(codec.reconstruct(column, &long, &[]), Err(error));
@@ -168,9 +168,9 @@ fn input_that_does_not_fit_the_code_is_refused() {
     assert_eq!(codec.reconstruct(empty, &good, &[]), Err(CodecError::Length(0)));
     let data = [&block[..64]; 3];
     let error = CodecError::TooManyShards { got: 3, data: 2 };
-    assert_eq!(codec.encode(&data, 64, &mut [&mut parity]), Err(error));
-    let error = CodecError::ParityBuffers { parity: 1, bytes: 128 };
-    assert_eq!(codec.encode(&data[..2], 128, &mut [&mut parity]), Err(error));
+    assert_eq!(codec.encode(&data, 64), Err(error));
+    let error = CodecError::TooLong { shard: ShardIndex::new(0), got: 128, column: 64 };
+    assert_eq!(codec.encode(&[&block], 64), Err(error));
     let error = CodecError::Length(63);
-    assert_eq!(codec.encode(&[&block[..63]], 63, &mut [&mut parity[..63]]), Err(error));
+    assert_eq!(codec.encode(&[&block[..63]], 63), Err(error));
 }
