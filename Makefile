@@ -1,5 +1,6 @@
 # make up       a whole encrypted cluster on this host, mounted   (DIR=..., MOUNT=..., ARGS="--drives 9 ...")
 # make test     everything that CI checks                         (make test-long: what takes longer)
+# make bench-loops  what the pure loops cost, per byte or operation   (BENCH='4\\+2' for some of them)
 # make install  the three binaries, completions and man pages     (PREFIX=/usr/local, DESTDIR=)
 
 SHELL := /bin/bash
@@ -7,14 +8,16 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 DIR ?= weft-data
 MOUNT ?=
+BENCH ?=
 ARGS ?=
 
 RELEASE := target/release
 BINARIES := weft weftd weft-gateway
+LOOPS := weft-layout weft-keys weft-wire weft-core weft-meta weft-engine weft-compute
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) rsync git attr acl tcpdump procps util-linux
 
-.PHONY: up down build test test-long check install uninstall build-packages test-packages clean
+.PHONY: up down build test test-long bench-loops check install uninstall build-packages test-packages clean
 
 up: build
 	$(RELEASE)/weft up --dir "$(DIR)" $(if $(MOUNT),--mount "$(MOUNT)") $(ARGS)
@@ -46,6 +49,9 @@ test-long: test-packages
 	WEFT_TEST_LONG=1 cargo test -p weft-compute --locked --test power_cuts
 	WEFT_TEST_LONG=1 cargo test -p weft-sim --locked --test schedules
 	WEFT_TEST_LONG=1 cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
+
+bench-loops: build-packages
+	cargo bench --locked $(foreach crate,$(LOOPS),-p $(crate)) --bench loops -- --warm-up-time 0.5 --measurement-time 1 $(if $(BENCH),"$(BENCH)")
 
 install: build
 	install -d "$(DESTDIR)$(PREFIX)/bin"
