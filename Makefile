@@ -1,6 +1,6 @@
 # make up       a whole encrypted cluster on this host, mounted   (DIR=..., MOUNT=..., ARGS="--drives 9 ...")
 # make test     everything that CI checks                         (make test-long: what takes longer)
-# make bench-loops  what the pure loops cost, per byte or operation   (BENCH='4\\+2' for some of them)
+# make bench-loops  what the pure loops cost                     (BENCH='4\+2': only what matches)
 # make install  the three binaries, completions and man pages     (PREFIX=/usr/local, DESTDIR=)
 
 SHELL := /bin/bash
