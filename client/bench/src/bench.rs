@@ -6,6 +6,7 @@ use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::BenchError;
+use crate::ceilings;
 use crate::ground::{self, Ground, Warmth};
 use crate::machine::Machine;
 use crate::parameters::Parameters;
@@ -56,17 +57,33 @@ pub fn run(
     watcher: &dyn Watcher,
     stop: &Stop,
 ) -> Result<Report, BenchError> {
-    let Plan { parameters, keep, .. } = plan;
+    let Plan { parameters, keep, ceilings } = plan;
     site::check(&subject.path, parameters.need())?;
-    let machine = Machine::here(subject.filesystem.clone());
+    let mut machine = Machine::here(subject.filesystem.clone());
     let mut course = Course::new(subject.ground.as_mut());
     let mut site = Site::new(&subject.path, parameters.clone(), *keep, stop.clone())?;
-    let steps = parameters.workloads.len() * parameters.runs;
+    let before = if *ceilings { ceilings::STEPS } else { 0 };
+    let steps = before + parameters.workloads.len() * parameters.runs;
     let mut done = 0;
-    let workloads = course.measure_all(&mut site, &mut |what| {
+    let mut now = |what: &str| {
         watcher.now(done, steps, what);
         done += 1;
-    })?;
+    };
+    // First, while nobody works on what a workload left behind.
+    let known = if *ceilings {
+        let protection = protection(subject.cluster.as_ref());
+        let folder = subject.cluster.as_ref().map_or(site.root(), |cluster| &cluster.drives_directory);
+        Some(ceilings::measure(parameters, folder, protection, stop, &mut now)?)
+    } else {
+        None
+    };
+    let mut workloads = course.measure_all(&mut site, &mut now)?;
+    if let Some(known) = &known {
+        machine.path_mtu = Some(known.quic.mtu);
+        for row in &mut workloads {
+            row.bounds = ceilings::bounds(known, row.workload, row.rate.median);
+        }
+    }
     watcher.now(steps, steps, "removing the files");
     site.remove()?;
     course.ledger.note(&course.ground.processes());
@@ -76,10 +93,14 @@ pub fn run(
         parameters: parameters.clone(),
         cluster: subject.cluster,
         workloads,
-        ceilings: Vec::new(),
+        ceilings: known.map(|known| known.list()).unwrap_or_default(),
         memory: course.ledger.peaks(),
         cluster_cpu_seconds: course.cluster_cpu() - course.cpu_before,
     })
+}
+
+fn protection(cluster: Option<&ClusterFacts>) -> Option<weft_layout::Protection> {
+    cluster?.protection.parse().ok()
 }
 
 /// Measurements on one ground.
@@ -88,6 +109,8 @@ pub(crate) struct Course<'a> {
     ledger: Ledger,
     /// CPU seconds of the processes before anything began.
     cpu_before: f64,
+    /// The processes were restarted once.
+    restarted: bool,
 }
 
 impl<'a> Course<'a> {
@@ -95,7 +118,7 @@ impl<'a> Course<'a> {
         let mut ledger = Ledger::default();
         ledger.note(&ground.processes());
         let cpu_before = seconds(ledger.cpu_ticks());
-        Self { ground, ledger, cpu_before }
+        Self { ground, ledger, cpu_before, restarted: false }
     }
 
     /// All workloads with all their runs; what large file is there at the end is what was written, to the last byte.
@@ -154,8 +177,11 @@ impl<'a> Course<'a> {
     }
 
     fn chill(&mut self, site: &Site) -> Result<Warmth, BenchError> {
-        ground::chill(self.ground, &mut self.ledger, site.root(), site.large.path())
-            .map_err(BenchError::Ground)
+        // Restarts are what takes the time of a small bench; one shows that they work.
+        let restart = !(site.parameters.small && self.restarted);
+        self.restarted = true;
+        let place = (site.root(), site.large.path());
+        ground::chill(self.ground, &mut self.ledger, place, restart).map_err(BenchError::Ground)
     }
 
     /// CPU seconds of all processes of the cluster so far.

@@ -94,17 +94,21 @@ impl Warmth {
     }
 }
 
+/// Why a small bench restarts no second time.
+const ONCE: &str = "a small bench restarts the cluster only once";
+
 /// Forgets as much as can be forgotten about what is below `root`.
 pub(crate) fn chill(
     ground: &mut dyn Ground,
     ledger: &mut Ledger,
-    root: &Path,
-    large: &Path,
+    (root, large): (&Path, &Path),
+    restart: bool,
 ) -> Result<Warmth, Cause> {
     // What a process has used is lost with it.
     ledger.note(&ground.processes());
     let mut why = Vec::new();
-    let restarted = match ground.restart() {
+    let restart = if restart { ground.restart() } else { Err(RestartError::Impossible(ONCE.to_owned())) };
+    let restarted = match restart {
         Ok(()) => true,
         Err(RestartError::Impossible(cause)) => {
             why.push(cause);
@@ -203,7 +207,7 @@ mod tests {
     fn what_could_not_be_done_is_said() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut ledger = Ledger::default();
-        let warmth = chill(&mut Refuses, &mut ledger, folder.path(), folder.path()).expect("goes on");
+        let warmth = chill(&mut Refuses, &mut ledger, (folder.path(), folder.path()), true).expect("goes on");
         assert!(!warmth.restarted && warmth.word() != "cold");
         assert!(warmth.why.is_some_and(|why| why.contains("others use it")));
     }

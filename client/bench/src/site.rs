@@ -14,7 +14,7 @@ use crate::pattern::{Pattern, mixed};
 use crate::stop::Stop;
 use crate::{BenchError, Need};
 
-pub(crate) use large::Large;
+pub(crate) use large::{DirectFile, Large, open_direct};
 pub(crate) use trees::{TreeKey, Trees};
 
 /// Where a bench works.
