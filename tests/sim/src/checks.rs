@@ -1,5 +1,7 @@
-//! What is looked at whenever something reaches a drive: no key and nonce for two texts, no delete of what is needed.
+//! What is looked at as it happens: no key and nonce for two texts, no delete of what is needed, one history, each
+//! operation once.
 
+use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,10 +9,12 @@ use weft_compute::Owner;
 use weft_layout::ClusterMap;
 use weft_meta::session::SessionState;
 use weft_meta::{ExtentRow, RowKey, Sealing, Transaction, session};
-use weft_types::{Digest, DriveId};
+use weft_types::{Digest, DriveId, Epoch, SessionId, SlotId, SlotSeq};
+use weft_wire::compute::Meta;
 use weft_wire::drive::ShardKey;
-use weft_wire::meta::MetaError;
+use weft_wire::meta::{MetaError, MetaReply};
 
+use crate::trace::Invariant;
 use crate::world::World;
 
 /// The header of a record, and of a part of a checkpoint.
@@ -30,6 +34,10 @@ struct State {
     rows: BTreeMap<([u8; 32], u64), Digest>,
     /// Shards and rows that were compared.
     compared: u64,
+    /// The newest ownership that has begun, and the end of the log that it found.
+    newest: (Epoch, u64),
+    /// How each call of a session was answered first.
+    answered: BTreeMap<(SessionId, SlotId, SlotSeq), Digest>,
 }
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -56,8 +64,10 @@ impl World {
         let first = *state.shards.entry(key).or_insert(sealed);
         drop(state);
         if first != sealed {
-            self.trace
-                .violate(format_args!("extent {} was sealed twice: two texts for its nonces", key.extent));
+            self.trace.violate(
+                Invariant::NonceOnce,
+                format_args!("extent {} was sealed twice: two texts for its nonces", key.extent),
+            );
         }
     }
 
@@ -117,7 +127,44 @@ impl World {
         let first = *state.rows.entry((salt, counter)).or_insert(sealed);
         drop(state);
         if first != sealed {
-            self.trace.violate(format_args!("two rows were sealed under one salt with nonce {counter}"));
+            self.trace.violate(
+                Invariant::NonceOnce,
+                format_args!("two rows were sealed under one salt with nonce {counter}"),
+            );
+        }
+    }
+
+    /// An owner has the log up to a place, and whoever had it before has it no more.
+    pub(crate) fn begins(&self, epoch: Epoch, end: u64) {
+        let mut state = self.checks.state();
+        state.newest = state.newest.max((epoch, end));
+    }
+
+    /// An owner holds these places of the log for committed.
+    pub(crate) fn commits(&self, epoch: Epoch, places: RangeInclusive<u64>) {
+        let (newest, end) = self.checks.state().newest;
+        if epoch < newest && *places.end() > end {
+            let last = places.end();
+            let what =
+                format_args!("batch {last} is committed under epoch {epoch}, and {newest} began at {end}");
+            self.trace.violate(Invariant::OneHistory, what);
+        }
+    }
+
+    /// A call that changes something was answered, by whoever owns the log now.
+    pub(crate) fn answers(&self, call: &Meta, answer: &Result<MetaReply, MetaError>) {
+        // These say that it will not be done, or that it was, without saying how.
+        if let Err(MetaError::SessionEnded | MetaError::SlotOutOfStep | MetaError::NoSpace) = answer {
+            return;
+        }
+        let sealed = digest(format!("{answer:?}").as_bytes());
+        let of = (call.session, call.slot, call.seq);
+        let first = *self.checks.state().answered.entry(of).or_insert(sealed);
+        if first != sealed {
+            let (slot, seq) = (call.slot, call.seq);
+            let what =
+                format_args!("call {seq} of slot {slot} was answered otherwise before: now {answer:?}");
+            self.trace.violate(Invariant::DoneOnce, what);
         }
     }
 
@@ -128,11 +175,16 @@ impl World {
         // Without rows nothing is known of them.
         let Ok((fault, depends)) = judged else { return };
         if let Some(fault) = fault {
-            self.trace.violate(format_args!("{key:?} is deleted from {}: {fault}", drive.short()));
+            self.trace.violate(
+                Invariant::NeededShardStays,
+                format_args!("{key:?} is deleted from {}: {fault}", drive.short()),
+            );
         } else if depends > durable {
             let extent = key.extent;
-            self.trace
-                .violate(format_args!("a shard of {extent} is deleted before that it may be is durable"));
+            self.trace.violate(
+                Invariant::NeededShardStays,
+                format_args!("a shard of {extent} is deleted before that it may be is durable"),
+            );
         }
     }
 }

@@ -14,6 +14,7 @@ use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use crate::dice::Dice;
 use crate::media::{Media, Pages};
 use crate::net::{Endpoint, Life, NoAnswer, Node};
+use crate::trace::Invariant;
 use crate::world::World;
 
 /// Bytes of a drive's medium; most of it is never written.
@@ -60,7 +61,7 @@ fn identity(cluster: ClusterId, number: usize) -> DriveIdentity {
 }
 
 impl DriveSlot {
-    /// A drive that was just formatted, and does not run. `lies`: its medium's flushes do nothing.
+    /// A drive that was just formatted, and does not run. `lies`: its medium's flushes are answered before they are done.
     pub(crate) fn format(cluster: ClusterId, number: usize, lies: bool) -> Self {
         let blank = Arc::new(Media::new(DRIVE_BYTES, Pages::new(), false));
         let salt = HeaderSalt([number as u8; 32]);
@@ -182,7 +183,10 @@ impl World {
         match opened {
             Ok(local) => state.local = Some(local),
             Err(error) => {
-                self.trace.violate(format_args!("d{number} does not open after a loss of power: {error:?}"));
+                self.trace.violate(
+                    Invariant::Serves,
+                    format_args!("d{number} does not open after a loss of power: {error:?}"),
+                );
                 return;
             }
         }

@@ -29,4 +29,4 @@ mod world;
 mod writer;
 
 pub use simulate::{Bug, Options, Report, simulate};
-pub use trace::{Told, Violation};
+pub use trace::{Invariant, Told, Violation};

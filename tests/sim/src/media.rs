@@ -1,6 +1,6 @@
 //! A drive's medium: sparse, losing and tearing what was not flushed, failing in the middle of what is done to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,8 @@ use weft_device::{BLOCK, Device};
 
 use crate::dice::Dice;
 
+/// How many flushes later a flush is done that was answered before.
+const LATE: usize = 12;
 /// Bytes a medium writes whole or not at all.
 const SECTOR: usize = 512;
 
@@ -49,14 +51,16 @@ struct State {
     /// Writes and flushes until it fails; `None`: it does not.
     fails_after: Option<u64>,
     dead: bool,
-    /// Flushes succeed and do nothing.
+    /// Flushes are answered before they are done.
     lies: bool,
+    /// What such flushes have yet to do.
+    answered: VecDeque<Vec<Change>>,
     /// What was done and not yet told.
     ios: Vec<Io>,
 }
 
 impl Media {
-    /// One that holds this. `lies`: its flushes do nothing.
+    /// One that holds this. `lies`: its flushes are answered before they are done.
     pub(crate) fn new(size: u64, pages: Pages, lies: bool) -> Self {
         let state = State {
             seen: pages.clone(),
@@ -65,6 +69,7 @@ impl Media {
             fails_after: None,
             dead: false,
             lies,
+            answered: VecDeque::new(),
             ios: Vec::new(),
         };
         Self { size, state: Mutex::new(state) }
@@ -99,7 +104,7 @@ impl Media {
     pub(crate) fn after_power_loss(&self, dice: &mut Dice) -> Pages {
         let state = self.state();
         let mut left = state.durable.clone();
-        let mut changes = state.unflushed.clone();
+        let mut changes: Vec<_> = state.answered.iter().flatten().chain(&state.unflushed).cloned().collect();
         match dice.below(4) {
             0 => changes.clear(),
             1 => {}
@@ -214,10 +219,16 @@ impl Device for Media {
 
     fn flush(&self) -> io::Result<()> {
         self.act(Io::Flush, |state| {
-            if !state.lies {
-                for (number, page) in std::mem::take(&mut state.unflushed) {
-                    apply(&mut state.durable, number, page);
+            let mut flushed = core::mem::take(&mut state.unflushed);
+            if state.lies {
+                state.answered.push_back(flushed);
+                flushed = Vec::new();
+                if state.answered.len() > LATE {
+                    flushed = state.answered.pop_front().unwrap_or_default();
                 }
+            }
+            for (number, page) in flushed {
+                apply(&mut state.durable, number, page);
             }
         })
     }

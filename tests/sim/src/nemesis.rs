@@ -11,6 +11,7 @@ use weft_wire::store::OpenStore;
 use crate::dice::Dice;
 use crate::manager::MANAGER;
 use crate::net::Node;
+use crate::trace::Invariant;
 use crate::world::{COMPUTES, World};
 
 /// Makes trouble.
@@ -166,8 +167,8 @@ impl Nemesis {
             return;
         }
         if self.restores {
-            // Nothing else is away when it comes back.
-            let all = self.world.drives.iter().all(|drive| drive.is_running());
+            // Nothing else is away when it comes back, and what it has lost can be lost.
+            let all = self.world.drives.iter().all(|drive| drive.is_running()) && self.one_more_may_go();
             if all && self.kept.is_some() && drive.restore(self.world.options.lies_about_flushes()) {
                 self.spent += 1;
                 self.world.start_drive(number, &mut self.dice);
@@ -187,7 +188,10 @@ impl Nemesis {
         management.is_some_and(|management| {
             let map = management.status().map;
             let up = map.drives.iter().filter(|drive| drive.state == DriveState::Up).count();
-            up + self.spent == self.world.drives.len() && map.losses_survived_by_all() >= Some(1)
+            // Drives that came back as earlier copies are up, and the map does not know what they have lost.
+            let (lost, unknown) = if self.restores { (0, self.spent) } else { (self.spent, 0) };
+            up + lost == self.world.drives.len()
+                && map.losses_survived_by_all().is_some_and(|losses| usize::from(losses) > unknown)
         })
     }
 
@@ -242,9 +246,10 @@ impl Nemesis {
             }
             sleep(Duration::from_secs(1)).await;
         }
-        self.world
-            .trace
-            .violate(format_args!("{found:?} losses are survivable 300 s after faults have stopped"));
+        self.world.trace.violate(
+            Invariant::Heals,
+            format_args!("{found:?} losses are survivable 300 s after faults have stopped"),
+        );
     }
 
     /// Brings most copies of the cluster store back as they were earlier: nobody serves by them as long as a drive is
@@ -293,7 +298,9 @@ impl Nemesis {
             }
         });
         if opened.await.is_ok() {
-            self.world.trace.violate(format_args!("an old cluster store is served"));
+            self.world
+                .trace
+                .violate(Invariant::OldStoreServesNobody, format_args!("an old cluster store is served"));
         }
         self.faults += 1;
     }

@@ -17,6 +17,7 @@ use crate::compute::Served;
 use crate::dice::Dice;
 use crate::frontend::Frontend;
 use crate::history::Register;
+use crate::trace::Invariant;
 use crate::world::{COMPUTES, World};
 
 /// Registers.
@@ -139,7 +140,7 @@ impl Raw {
             Err(MetaError::NotFound) => None,
             Err(MetaError::SessionEnded) => return false,
             other => {
-                self.world().trace.violate(format_args!("a lookup answers {other:?}"));
+                self.world().trace.violate(Invariant::Serves, format_args!("a lookup answers {other:?}"));
                 return false;
             }
         };
@@ -152,7 +153,9 @@ impl Raw {
         };
         drop(state);
         if let Err(fault) = read {
-            self.world().trace.violate(format_args!("r{register}: {fault}"));
+            // Who settles comes after all who wrote: what is not there now never comes.
+            let invariant = if settles { Invariant::AcknowledgedStays } else { Invariant::NothingStale };
+            self.world().trace.violate(invariant, format_args!("r{register}: {fault}"));
         }
         true
     }
@@ -222,7 +225,9 @@ impl Raw {
                 Some(Err(MetaError::NoSpace)) => self.registers.state().registers[register].void(number),
                 None | Some(Err(MetaError::SessionEnded)) => alive = false,
                 Some(Err(refusal)) => {
-                    self.world().trace.violate(format_args!("r{register} is refused: {refusal}"));
+                    self.world()
+                        .trace
+                        .violate(Invariant::Serves, format_args!("r{register} is refused: {refusal}"));
                 }
             }
         }

@@ -12,15 +12,15 @@ use crate::dice::Dice;
 use crate::frontend::Frontend;
 use crate::nemesis::Nemesis;
 use crate::raw::{Raw, Registers};
-use crate::trace::{Told, Violation};
+use crate::trace::{Invariant, Told, Violation};
 use crate::world::{FILESYSTEM, Job, World};
 use crate::writer::{Files, Writer};
 
 /// Something that is wrong on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
-    /// Media say that they have flushed, and have not.
-    LyingFlush,
+    /// Media say that they have flushed before they have.
+    EarlyFlush,
     /// Drives let an owner go on that was deposed.
     OldEpoch,
     /// Shards are deleted before it is durable that nothing refers to them.
@@ -29,6 +29,12 @@ pub enum Bug {
     NonceReset,
     /// Slots forget what was answered.
     RetryTwice,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::EarlyFlush, Self::OldEpoch, Self::EarlyDelete, Self::NonceReset, Self::RetryTwice];
 }
 
 /// How schedules are run.
@@ -41,9 +47,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Media lie about flushes.
+    /// Media answer flushes before they are done.
     pub fn lies_about_flushes(&self) -> bool {
-        self.bug == Some(Bug::LyingFlush)
+        self.bug == Some(Bug::EarlyFlush)
     }
 
     /// How long shards are kept after the last reference went.
@@ -146,8 +152,10 @@ async fn run(world: &Arc<World>) -> Report {
             writer.finish(&nemesis).await;
             files = writer.operations();
         }
-        Ok(None) => world.trace.violate(format_args!("a client failed")),
-        Err(_) => world.trace.violate(format_args!("clients are stuck after faults have stopped")),
+        Ok(None) => world.trace.violate(Invariant::Serves, format_args!("a client failed")),
+        Err(_) => {
+            world.trace.violate(Invariant::Heals, format_args!("clients are stuck after faults have stopped"))
+        }
     }
     if !world.trace.is_violated() {
         nemesis.bring_back_old_stores().await;

@@ -11,11 +11,36 @@ use tokio::time::Instant;
 /// Events that are told with a violation.
 const TOLD: usize = 120;
 
+/// What must always hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invariant {
+    /// Bytes and names that were acknowledged are there.
+    AcknowledgedStays,
+    /// No answer is older than what was acknowledged, or seen, before it was asked for.
+    NothingStale,
+    /// Nothing is committed under an ownership behind the place where a later one has begun.
+    OneHistory,
+    /// An operation that arrives again is answered as it was before, and not done again.
+    DoneOnce,
+    /// No key and nonce seal two texts.
+    NonceOnce,
+    /// No shard is deleted that is needed, or may be.
+    NeededShardStays,
+    /// An old copy of the cluster store serves nobody.
+    OldStoreServesNobody,
+    /// When faults stop, everything works again within bounded time, and survives losses.
+    Heals,
+    /// Operations that must succeed do, and what was written can be opened.
+    Serves,
+}
+
 /// Something that the rules exclude has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The schedule in which it did.
     pub seed: u64,
+    /// The rule.
+    pub invariant: Invariant,
     /// What.
     pub what: String,
     /// The last events before it.
@@ -29,7 +54,7 @@ impl fmt::Display for Violation {
         for event in &self.events {
             writeln!(f, "  {event}")?;
         }
-        write!(f, "seed {}: {}", self.seed, self.what)
+        write!(f, "seed {}: {:?}: {}", self.seed, self.invariant, self.what)
     }
 }
 
@@ -113,13 +138,13 @@ impl Trace {
     }
 
     /// Something happened that must not. The first is kept.
-    pub(crate) fn violate(&self, what: fmt::Arguments<'_>) {
-        self.note(format_args!("VIOLATION {what}"));
+    pub(crate) fn violate(&self, invariant: Invariant, what: fmt::Arguments<'_>) {
+        self.note(format_args!("VIOLATION {invariant:?}: {what}"));
         let mut state = self.state();
         if state.violation.is_none() {
             let events = state.events.iter().cloned().collect();
             let (what, hash) = (what.to_string(), *state.hasher.finalize().as_bytes());
-            state.violation = Some(Violation { seed: self.seed, what, events, hash });
+            state.violation = Some(Violation { seed: self.seed, invariant, what, events, hash });
         }
     }
 

@@ -18,6 +18,7 @@ use crate::files::{Content, Known, pattern};
 use crate::frontend::Frontend;
 use crate::nemesis::Nemesis;
 use crate::raw::{Raw, Registers};
+use crate::trace::Invariant;
 use crate::world::{FILESYSTEM, World};
 
 /// Names that files may have.
@@ -44,6 +45,8 @@ pub(crate) struct Writer {
     /// The last session, which may be open still.
     last: Option<SessionId>,
     operations: u64,
+    /// The file that is there and whose bytes could not be read, when all were looked at last.
+    unreadable: Option<usize>,
 }
 
 /// The client cannot go on: what it was at may have been done or not.
@@ -83,6 +86,7 @@ impl Writer {
             number: 0,
             last: None,
             operations: 0,
+            unreadable: None,
         }
     }
 
@@ -175,11 +179,13 @@ impl Writer {
     /// Looks at every file with a new mount: it knows only what is durable.
     async fn look_at_all(&mut self, mount: &Mount) -> Result<(), Lost> {
         for file in 0..FILES {
-            let found = look(&mount.core, file).await.map_err(|error| self.lost(file, "look", error))?;
+            let found = look(&mount.core, file).await;
+            self.unreadable = (found == Err(FsError::Unreadable)).then_some(file);
+            let found = found.map_err(|error| self.lost(file, "look", error))?;
             self.operations += 1;
             let known = self.files.get_mut(&file).expect("known");
             if let Err(fault) = known.find(found) {
-                self.world.trace.violate(format_args!("f{file}: {fault}"));
+                self.world.trace.violate(Invariant::AcknowledgedStays, format_args!("f{file}: {fault}"));
                 return Err(Lost);
             }
         }
@@ -232,7 +238,7 @@ impl Writer {
             MetaError::Exists | MetaError::NotFound | MetaError::SlotOutOfStep | MetaError::Damaged,
         ) = error
         {
-            self.world.trace.violate(format_args!("f{file}: {what} is refused: {error}"));
+            self.world.trace.violate(Invariant::Serves, format_args!("f{file}: {what} is refused: {error}"));
         }
         self.lost(file, what, error)
     }
@@ -284,7 +290,10 @@ impl Writer {
         let read = read.map_err(|error| self.lost(file, "read", error))?;
         let end = bytes.len().min(at + len);
         if read[..] != bytes[at..end] {
-            self.world.trace.violate(format_args!("f{file} reads wrong bytes to its own writer at {at}"));
+            self.world.trace.violate(
+                Invariant::AcknowledgedStays,
+                format_args!("f{file} reads wrong bytes to its own writer at {at}"),
+            );
         }
         Ok(())
     }
@@ -358,7 +367,10 @@ impl Writer {
             .map(|(file, _)| *file)
             .collect();
         if found != expected {
-            self.world.trace.violate(format_args!("files {found:?} are listed, not {expected:?}"));
+            self.world.trace.violate(
+                Invariant::AcknowledgedStays,
+                format_args!("files {found:?} are listed, not {expected:?}"),
+            );
         }
         Ok(())
     }
@@ -375,7 +387,20 @@ impl Writer {
             }
         });
         if healed.await.is_err() {
-            self.world.trace.violate(format_args!("it does not heal after faults have stopped"));
+            let trace = &self.world.trace;
+            match self.unreadable {
+                // Only what is durable is in its map: with every drive back, bytes of it are lost.
+                Some(file) => trace.violate(
+                    Invariant::AcknowledgedStays,
+                    format_args!("f{file} has durable bytes that nobody can read any more"),
+                ),
+                None => {
+                    trace.violate(
+                        Invariant::Heals,
+                        format_args!("it does not heal after faults have stopped"),
+                    );
+                }
+            }
             return;
         }
         self.world.trace.note(format_args!("healed after {:?}", begun.elapsed()));

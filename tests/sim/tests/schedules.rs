@@ -1,12 +1,12 @@
 //! Seeded schedules. `WEFT_TEST_SEED=n` runs one and tells all its events, with `WEFT_TEST_DETAILS=1` every message and IO
-//! too; `WEFT_TEST_LONG=1` runs thousands.
+//! too, and with `WEFT_TEST_BUG=name` with something wrong on purpose; `WEFT_TEST_LONG=1` runs thousands.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
 
-use weft_sim::{Options, Report, Told, Violation, simulate};
+use weft_sim::{Bug, Options, Report, Told, Violation, simulate};
 
 /// Set in the process that replays what another one has run: how many schedules.
 const REPLAYED: &str = "WEFT_TEST_REPLAYED";
@@ -42,7 +42,9 @@ fn what_was_acknowledged_stays_whatever_goes_wrong() {
     if let Some(seed) = variable("WEFT_TEST_SEED") {
         tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
         let told = if variable("WEFT_TEST_DETAILS").is_some() { Told::Everything } else { Told::Events };
-        let report = simulate(seed, Options { told, ..Options::default() });
+        let bug = std::env::var("WEFT_TEST_BUG").ok();
+        let bug = bug.map(|name| Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name).expect("a bug"));
+        let report = simulate(seed, Options { bug, told });
         println!("{:?}", report.unwrap_or_else(|violation| panic!("{violation}")));
         return;
     }

@@ -161,6 +161,7 @@ impl Process {
         if must_wait(&call.op, &self.view()) {
             return Err(Failure::Busy);
         }
+        let asked = call.clone();
         if world.options.bug == Some(Bug::RetryTwice) && is_mutation(&call.op) {
             // Each arrival is in a slot's next turn: what was answered is forgotten.
             let mut forgotten = world.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +170,11 @@ impl Process {
             *turn += 1;
         }
         let view = || self.view();
-        owner.meta(node, &call, view).await.map_err(fault)?.map_err(Failure::Refused)
+        let answer = owner.meta(node, &call, view).await.map_err(fault)?;
+        if is_mutation(&asked.op) {
+            world.answers(&asked, &answer);
+        }
+        answer.map_err(Failure::Refused)
     }
 
     fn lease_ms(&self, world: &World) -> u32 {

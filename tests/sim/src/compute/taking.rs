@@ -4,10 +4,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, sleep_until};
-use weft_compute::{Keys, Lease, Opened, Opening, Owner, SHARD};
+use weft_compute::{Keys, Lease, Opened, Opening, Owner, Progress, SHARD};
 use weft_engine::{LogSettings, Recovered, ReplicatedLog, recover_index};
 use weft_pki::NodeIdentity;
-use weft_types::{Role, Timestamp};
+use weft_types::{Epoch, Role, Timestamp};
 use weft_wire::log::LogKey;
 use weft_wire::management::{ComputeReport, Heartbeat, NodeReport, OwnFilesystem, Ownership};
 use weft_wire::ownership::{EndSession, Held, ListSessions};
@@ -15,10 +15,22 @@ use weft_wire::ownership::{EndSession, Held, ListSessions};
 use super::Process;
 use super::calls::{Registry, Way};
 use super::care::look_after;
+use crate::trace::Invariant;
 use crate::world::{FILESYSTEM, World};
 
 /// How long management may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Tells what an owner commits, until it ends.
+async fn watch_commits(world: Arc<World>, epoch: Epoch, mut progress: weft_watch::Receiver<Progress>) {
+    // What it found there is another's.
+    let mut told = progress.borrow().durable;
+    while progress.changed().await.is_ok() {
+        let durable = progress.borrow().durable;
+        world.commits(epoch, told + 1..=durable);
+        told = durable;
+    }
+}
 
 impl Process {
     /// Tells management that it lives, for ever.
@@ -45,7 +57,9 @@ impl Process {
                 })
                 .await;
             if let Ok(Ok(heard)) = heard {
-                self.known().free = Some(heard.free);
+                if heard.free.is_some() {
+                    self.known().free = heard.free;
+                }
                 if self.view().map.is_none_or(|map| map.version != heard.map) {
                     self.refresh(world).await;
                 }
@@ -193,12 +207,19 @@ impl Process {
         let Opened { owner, worker } = match opening.start(log, index) {
             Ok(opened) => opened,
             Err(error) => {
-                world.trace.violate(format_args!("c{} does not open its rows: {error}", self.number));
+                world.trace.violate(
+                    Invariant::Serves,
+                    format_args!("c{} does not open its rows: {error}", self.number),
+                );
                 return None;
             }
         };
         let life = self.endpoint.life.clone();
         tokio::spawn(async move { life.run(worker.run()).await });
+        let (life, progress) = (self.endpoint.life.clone(), owner.progress());
+        world.begins(held.epoch, progress.borrow().durable);
+        let watching = watch_commits(Arc::clone(world), held.epoch, progress);
+        tokio::spawn(async move { life.run(watching).await });
         if self.reconcile(world, &owner).await.is_none() {
             owner.close().await;
             return None;
