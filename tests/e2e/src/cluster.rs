@@ -232,8 +232,13 @@ pub(crate) fn kill_pid(pid: i32) {
     wait_until("a killed process is gone", Duration::from_secs(10), || is_gone(pid).then_some(()));
 }
 
-/// Whether the process has ended: a zombie that nobody has waited for counts as gone.
+/// Whether the process has ended: a zombie that nobody has waited for counts as gone, once its last thread has let go of
+/// its files and ports.
 fn is_gone(pid: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    if threads > 1 {
+        return false;
+    }
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
         Err(_) => true,

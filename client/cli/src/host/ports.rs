@@ -1,8 +1,14 @@
 //! UDP ports of this host.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::io;
 use std::net::UdpSocket;
+
+use super::waiting;
+
+/// For so long a port that is to be had again is waited for.
+const FREED_MAX: Duration = Duration::from_secs(3);
 
 /// Why a port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +42,16 @@ pub(crate) fn check_free(addresses: impl IntoIterator<Item = SocketAddr>) -> Res
     Ok(())
 }
 
+/// As [`check_free`], for ports that the cluster has had before: a process that was killed a moment ago keeps its port
+/// until the kernel is done with its last thread.
+///
+/// # Errors
+/// [`PortError`] about the first that cannot.
+pub(crate) fn check_free_again(addresses: &[SocketAddr]) -> Result<(), PortError> {
+    let freed = waiting::poll(FREED_MAX, || check_free(addresses.iter().copied()).ok());
+    freed.map_or_else(|| check_free(addresses.iter().copied()), Ok)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +62,11 @@ mod tests {
         let address = taken.local_addr().expect("an address");
         let error = check_free([address]).expect_err("taken").to_string();
         assert!(error.contains(&address.port().to_string()) && error.contains("taken"), "{error}");
-        drop(taken);
-        check_free([address]).expect("free again");
+        let held = std::thread::spawn(move || {
+            std::thread::park_timeout(Duration::from_millis(100));
+            drop(taken);
+        });
+        check_free_again(&[address]).expect("free again");
+        held.join().expect("let go");
     }
 }

@@ -43,7 +43,8 @@ pub(super) fn start(cluster: &Cluster, formed: bool, progress: &Progress) -> Res
     // Files and ports of all are looked at before anything is started.
     let files: Vec<_> = missing.iter().map(|name| cluster.container_file(name)).collect::<Result<_, _>>()?;
     cluster.frontend()?;
-    ports::check_free(files.iter().flat_map(listens))?;
+    let addresses: Vec<_> = files.iter().flat_map(listens).collect();
+    ports::check_free_again(&addresses)?;
     let weftd = launch::sibling("weftd")?;
     let mut starting = Vec::new();
     for name in &missing {
