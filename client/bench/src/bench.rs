@@ -81,7 +81,8 @@ pub fn run(
     if let Some(known) = &known {
         machine.path_mtu = Some(known.quic.mtu);
         for row in &mut workloads {
-            row.bounds = ceilings::bounds(known, row.workload, row.rate.median);
+            let from_memory = row.warmth.as_ref().is_some_and(|warmth| !warmth.restarted);
+            row.bounds = ceilings::bounds(known, row.workload, row.rate.median, from_memory);
         }
     }
     watcher.now(steps, steps, "removing the files");

@@ -11,6 +11,8 @@ mod seq_write;
 mod stat;
 mod unlink;
 
+use core::time::Duration;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -57,7 +59,9 @@ const fn key(threads: Threads, run: usize) -> TreeKey {
 struct Blocks {
     order: Permutation,
     next: AtomicU64,
-    end: Instant,
+    bound: Duration,
+    /// From when the first block was taken.
+    end: OnceLock<Instant>,
 }
 
 impl Blocks {
@@ -65,11 +69,11 @@ impl Blocks {
         let parameters = &site.parameters;
         let key = mixed(parameters.seed ^ mixed(salt ^ (run as u64) << 32));
         let order = Permutation::new(parameters.blocks(), key);
-        Self { order, next: AtomicU64::new(0), end: Instant::now() + parameters.bound }
+        Self { order, next: AtomicU64::new(0), bound: parameters.bound, end: OnceLock::new() }
     }
 
     fn take(&self) -> Option<u64> {
-        if Instant::now() >= self.end {
+        if Instant::now() >= *self.end.get_or_init(|| Instant::now() + self.bound) {
             return None;
         }
         self.order.at(self.next.fetch_add(1, Ordering::Relaxed))

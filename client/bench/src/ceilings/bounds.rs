@@ -69,9 +69,14 @@ impl Known {
 /// The ceilings of a workload that came to `median`, the lowest first: what it could reach if only this one thing cost
 /// anything. A ceiling is what no design gets around: one round trip and one flush where something must be durable
 /// elsewhere, each byte sealed, coded, sent and written once for every shard.
-pub(crate) fn bounds(known: &Known, workload: Workload, median: f64) -> Vec<Bound> {
-    let mut rates =
-        if known.protection.is_some() { of_cluster(known, workload) } else { of_device(known, workload) };
+///
+/// What is served from the memory of processes that were not restarted goes neither over the network nor to a device.
+pub(crate) fn bounds(known: &Known, workload: Workload, median: f64, from_memory: bool) -> Vec<Bound> {
+    let mut rates = match known.protection {
+        _ if from_memory => Vec::new(),
+        Some(_) => of_cluster(known, workload),
+        None => of_device(known, workload),
+    };
     if known.protection.is_some() {
         rates.extend(known.fuse.get(&workload).map(|rate| ("raw FUSE", *rate)));
     }
@@ -166,7 +171,7 @@ mod tests {
     }
 
     fn lowest(known: &Known, workload: Workload) -> (&'static str, f64) {
-        let bounds = bounds(known, workload, 100.0);
+        let bounds = bounds(known, workload, 100.0, false);
         assert!(bounds.windows(2).all(|pair| pair[0].rate <= pair[1].rate), "{workload}");
         let first = &bounds[0];
         assert!((first.ratio - 100.0 / first.rate).abs() < 1e-9);
@@ -183,7 +188,13 @@ mod tests {
         assert_eq!(lowest(&known, Workload::RandRead(Depth::Sixteen)), ("device read", 60_000.0));
         assert_eq!(lowest(&known, Workload::Stat(Threads::One)), ("raw FUSE", 15_000.0));
         assert_eq!(lowest(&known, Workload::Create(Threads::Four)), ("device flush", 5_000.0));
-        assert!(bounds(&known, Workload::ReadDir(Threads::One), 1.0).is_empty());
+        assert!(bounds(&known, Workload::ReadDir(Threads::One), 1.0, false).is_empty());
+    }
+
+    #[test]
+    fn what_comes_from_memory_is_bound_by_the_kernels_interface_alone() {
+        let bounds = bounds(&known(Some("4+2")), Workload::SeqRead, 1.0, true);
+        assert_eq!(bounds.iter().map(|bound| bound.name).collect::<Vec<_>>(), ["raw FUSE"]);
     }
 
     #[test]
@@ -191,7 +202,7 @@ mod tests {
         let known = known(None);
         for workload in Workload::ALL {
             assert!(
-                bounds(&known, workload, 1.0).iter().all(|bound| bound.name.starts_with("device")),
+                bounds(&known, workload, 1.0, false).iter().all(|bound| bound.name.starts_with("device")),
                 "{workload}"
             );
         }

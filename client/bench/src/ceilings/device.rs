@@ -125,13 +125,16 @@ impl Scratch {
         let end = Instant::now() + self.bound;
         let work = |_| {
             let (mut tally, mut buffer) = (Tally::default(), Aligned::new(BLOCK));
-            while Instant::now() < end {
+            // Each does at least one, however late it gets its turn.
+            loop {
                 self.stop.check()?;
                 let index = next.fetch_add(1, Ordering::Relaxed) % self.blocks;
                 let block = order.at(index).unwrap_or_default();
                 tally.time(BLOCK, || operation(buffer.bytes(), block * BLOCK as u64))?;
+                if Instant::now() >= end {
+                    return Ok(tally);
+                }
             }
-            Ok(tally)
         };
         let measured = crew::run(width, work, || Ok(()))?;
         Ok(per_second(measured.operations, measured.elapsed))

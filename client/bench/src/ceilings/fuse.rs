@@ -37,7 +37,8 @@ struct Mounted {
 }
 
 impl Mounted {
-    fn new(seed: u64) -> Result<Self, Cause> {
+    fn new(seed: u64, bytes: ByteCount) -> Result<Self, Cause> {
+        let bytes = usize::try_from(bytes.get())?;
         let tag = mixed(seed ^ u64::from(std::process::id()));
         let at = std::env::temp_dir().join(format!(".weft-bench-fuse-{tag:016x}"));
         std::fs::create_dir(&at)?;
@@ -52,7 +53,7 @@ impl Mounted {
         config.acl = SessionACL::All;
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
-        mounted.session = Some(Session::new(MemoryFs::new(), &mounted.at, &config)?.spawn()?);
+        mounted.session = Some(Session::new(MemoryFs::new(bytes), &mounted.at, &config)?.spawn()?);
         raise_read_ahead(&mounted.at);
         Ok(mounted)
     }
@@ -82,13 +83,13 @@ fn raise_read_ahead(at: &Path) {
 /// The rate of each workload.
 pub(super) fn measure(parameters: &Parameters, stop: &Stop) -> Result<BTreeMap<Workload, f64>, BenchError> {
     let failed = |source| BenchError::Ceiling { what: "raw FUSE", source };
-    let mounted = Mounted::new(parameters.seed).map_err(failed)?;
     let parameters = Parameters {
         size: ByteCount::new(parameters.size.get().min(BYTES_MAX)),
         bound: parameters.bound.min(core::time::Duration::from_secs(SECONDS_MAX)),
         runs: 1,
         ..parameters.clone()
     };
+    let mounted = Mounted::new(parameters.seed, parameters.size).map_err(failed)?;
     let mut plain: Box<dyn ground::Ground> = Box::new(PlainGround);
     let mut site = Site::new(&mounted.at, parameters, false, stop.clone())?;
     let rows = Course::new(plain.as_mut()).measure_all(&mut site, &mut |_| {})?;

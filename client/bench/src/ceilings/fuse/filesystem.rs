@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -12,7 +12,7 @@ use fuser::{
     WriteFlags,
 };
 
-use super::memory::Tree;
+use super::memory::{Pool, Tree};
 
 /// How long the kernel may believe what it was told.
 const TTL: Duration = Duration::from_secs(3600);
@@ -22,19 +22,24 @@ const REQUEST_BYTES_MAX: u32 = 1 << 20;
 const BACKGROUND_MAX: u16 = 64;
 
 /// A filesystem that costs as little as one can.
-pub(super) struct MemoryFs(RwLock<Tree>);
+pub(super) struct MemoryFs {
+    tree: RwLock<Tree>,
+    pool: Arc<Pool>,
+}
 
 impl MemoryFs {
-    pub(super) fn new() -> Self {
-        Self(RwLock::new(Tree::new()))
+    /// An empty one, with memory for so many bytes at hand.
+    pub(super) fn new(bytes: usize) -> Self {
+        let pool = Arc::new(Pool::filled(bytes));
+        Self { tree: RwLock::new(Tree::new(Arc::clone(&pool))), pool }
     }
 
     fn tree(&self) -> RwLockReadGuard<'_, Tree> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.tree.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.tree.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, parent: INodeNo, name: &OsStr, kind: FileType) -> Result<fuser::FileAttr, Errno> {
@@ -114,7 +119,7 @@ impl Filesystem for MemoryFs {
         let tree = self.tree();
         if let Some(size) = size {
             let contents = or_refuse!(tree.contents(inode.0), reply);
-            contents.write().unwrap_or_else(PoisonError::into_inner).truncate(size);
+            contents.write().unwrap_or_else(PoisonError::into_inner).truncate(size, &self.pool);
         }
         let found = or_refuse!(tree.attributes(inode.0), reply);
         reply.attr(&TTL, &found);
@@ -177,8 +182,8 @@ impl Filesystem for MemoryFs {
         reply: ReplyData,
     ) {
         let contents = or_refuse!(self.tree().contents(inode.0), reply);
-        let bytes = contents.read().unwrap_or_else(PoisonError::into_inner).read(offset, size as usize);
-        reply.data(&bytes);
+        let contents = contents.read().unwrap_or_else(PoisonError::into_inner);
+        contents.read(offset, size as usize, |bytes| reply.data(bytes));
     }
 
     fn write(
@@ -194,7 +199,7 @@ impl Filesystem for MemoryFs {
         reply: ReplyWrite,
     ) {
         let contents = or_refuse!(self.tree().contents(inode.0), reply);
-        contents.write().unwrap_or_else(PoisonError::into_inner).write(offset, data);
+        contents.write().unwrap_or_else(PoisonError::into_inner).write(offset, data, &self.pool);
         reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX));
     }
 

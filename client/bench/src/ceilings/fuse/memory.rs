@@ -2,22 +2,29 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo};
 use std::time::UNIX_EPOCH;
 
-/// Contents are kept in pieces of this size, so that a file grows without being copied.
-const PIECE: usize = 1 << 20;
+/// Contents are kept in pieces of at most this size, so that a file grows without being copied.
+pub(super) const PIECE: usize = 1 << 20;
+/// A file that is no longer than this has a piece of just its size.
+const SMALL: usize = 64 << 10;
 /// What `st_blksize` says, as a Weft mount does.
 const IO_BYTES: u32 = 1 << 20;
 
 /// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    pieces: Vec<Option<Box<[u8]>>>,
+    /// What is not there reads as zeroes.
+    pieces: Vec<Vec<u8>>,
     size: u64,
 }
+
+/// Pieces that were used before: the host need not provide them any more, which would cost more than all the rest.
+#[derive(Debug, Default)]
+pub(super) struct Pool(Mutex<Vec<Vec<u8>>>);
 
 /// A directory: names by their inode, which is also the place in a listing, and back.
 #[derive(Debug, Default)]
@@ -37,46 +44,86 @@ enum Node {
 pub(super) struct Tree {
     nodes: HashMap<u64, Node>,
     next: u64,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    /// So many bytes, touched.
+    pub(super) fn filled(bytes: usize) -> Self {
+        Self(Mutex::new((0..bytes.div_ceil(PIECE)).map(|_| vec![1; PIECE]).collect()))
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let mut piece = self.pieces().pop().unwrap_or_else(|| Vec::with_capacity(PIECE));
+        piece.clear();
+        piece
+    }
+
+    fn give(&self, piece: Vec<u8>) {
+        if piece.capacity() >= PIECE {
+            self.pieces().push(piece);
+        }
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Contents {
-    /// The bytes of a range, as far as they are there.
-    pub(super) fn read(&self, offset: u64, len: usize) -> Vec<u8> {
+    /// Hands on the bytes of a range, as far as they are there; they are copied only where they lie in several pieces.
+    pub(super) fn read<T>(&self, offset: u64, len: usize, done: impl FnOnce(&[u8]) -> T) -> T {
         let end = self.size.min(offset.saturating_add(len as u64));
-        let mut out = vec![0; usize::try_from(end.saturating_sub(offset)).unwrap_or_default()];
-        let mut done = 0;
-        while done < out.len() {
-            let (piece, from) = place(offset + done as u64);
-            let run = (out.len() - done).min(PIECE - from);
-            if let Some(Some(bytes)) = self.pieces.get(piece) {
-                out[done..done + run].copy_from_slice(&bytes[from..from + run]);
-            }
-            done += run;
+        let len = usize::try_from(end.saturating_sub(offset)).unwrap_or_default();
+        let (piece, from) = place(offset);
+        if let Some(bytes) = self.pieces.get(piece).and_then(|bytes| bytes.get(from..from + len)) {
+            return done(bytes);
         }
-        out
+        let mut out = vec![0; len];
+        let mut filled = 0;
+        while filled < len {
+            let (piece, from) = place(offset + filled as u64);
+            let run = (len - filled).min(PIECE - from);
+            let there = self.pieces.get(piece).and_then(|bytes| bytes.get(from..)).unwrap_or_default();
+            let there = &there[..there.len().min(run)];
+            out[filled..filled + there.len()].copy_from_slice(there);
+            filled += run;
+        }
+        done(&out)
     }
 
-    pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
+    /// Writes; memory for it comes from the pool.
+    pub(super) fn write(&mut self, offset: u64, data: &[u8], pool: &Pool) {
         let mut done = 0;
         while done < data.len() {
             let (piece, from) = place(offset + done as u64);
             let run = (data.len() - done).min(PIECE - from);
             if self.pieces.len() <= piece {
-                self.pieces.resize_with(piece + 1, || None);
+                self.pieces.resize_with(piece + 1, Vec::new);
             }
-            let bytes = self.pieces[piece].get_or_insert_with(|| vec![0; PIECE].into());
-            bytes[from..from + run].copy_from_slice(&data[done..done + run]);
+            let bytes = &mut self.pieces[piece];
+            if from + run > SMALL && bytes.capacity() < PIECE {
+                let small = core::mem::replace(bytes, pool.take());
+                bytes.extend_from_slice(&small);
+            }
+            if bytes.len() < from {
+                bytes.resize(from, 0);
+            }
+            let over = run.min(bytes.len() - from);
+            bytes[from..from + over].copy_from_slice(&data[done..done + over]);
+            bytes.extend_from_slice(&data[done + over..done + run]);
             done += run;
         }
         self.size = self.size.max(offset + data.len() as u64);
     }
 
-    pub(super) fn truncate(&mut self, size: u64) {
+    /// Cuts it off, or lets it end in zeroes.
+    pub(super) fn truncate(&mut self, size: u64, pool: &Pool) {
         if size < self.size {
             let (piece, from) = place(size);
-            self.pieces.truncate(piece + 1);
-            if let Some(Some(bytes)) = self.pieces.get_mut(piece) {
-                bytes[from..].fill(0);
+            self.pieces.drain((piece + 1).min(self.pieces.len())..).for_each(|piece| pool.give(piece));
+            if let Some(bytes) = self.pieces.get_mut(piece) {
+                bytes.truncate(from);
             }
         }
         self.size = size;
@@ -89,9 +136,10 @@ fn place(offset: u64) -> (usize, usize) {
 }
 
 impl Tree {
-    /// An empty root.
-    pub(super) fn new() -> Self {
-        Self { nodes: HashMap::from([(INodeNo::ROOT.0, Node::Directory(Directory::default()))]), next: 2 }
+    /// An empty root. Removed files leave their memory to the pool.
+    pub(super) fn new(pool: Arc<Pool>) -> Self {
+        let root = (INodeNo::ROOT.0, Node::Directory(Directory::default()));
+        Self { nodes: HashMap::from([root]), next: 2, pool }
     }
 
     /// The inode of a name.
@@ -126,7 +174,12 @@ impl Tree {
         let directory = self.directory_mut(parent)?;
         directory.inodes.remove(name);
         directory.names.remove(&inode);
-        self.nodes.remove(&inode);
+        if let Some(Node::File(contents)) = self.nodes.remove(&inode)
+            && let Ok(contents) = Arc::try_unwrap(contents)
+        {
+            let contents = contents.into_inner().unwrap_or_else(PoisonError::into_inner);
+            contents.pieces.into_iter().for_each(|piece| self.pool.give(piece));
+        }
         Ok(())
     }
 
@@ -211,19 +264,44 @@ mod tests {
 
     #[test]
     fn contents_are_what_was_written_over_pieces_and_holes() {
-        let mut contents = Contents::default();
+        let (mut contents, pool) = (Contents::default(), Pool::filled(2 * PIECE));
+        let read = |contents: &Contents, offset, len| contents.read(offset, len, <[u8]>::to_vec);
         let start = PIECE as u64 * 2 - 3;
-        contents.write(start, b"abcdef");
-        assert_eq!(contents.read(start - 1, 100), b"\0abcdef");
-        assert_eq!(contents.read(start + 6, 10), b"");
-        contents.truncate(start + 2);
-        contents.truncate(start + 4);
-        assert_eq!(contents.read(start, 10), b"ab\0\0");
+        contents.write(start, b"abcdef", &pool);
+        assert_eq!(read(&contents, start - 1, 100), b"\0abcdef");
+        assert_eq!(read(&contents, start + 6, 10), b"");
+        contents.write(start - 1, b"xyz", &pool);
+        assert_eq!(read(&contents, start - 1, 4), b"xyzc");
+        contents.truncate(start + 2, &pool);
+        contents.truncate(start + 4, &pool);
+        assert_eq!(read(&contents, start, 10), b"yz\0\0");
+        assert_eq!(read(&contents, 0, 2), b"\0\0");
+    }
+
+    #[test]
+    fn a_removed_file_leaves_its_memory_to_the_next_and_nothing_of_its_contents() {
+        let pool = Arc::new(Pool::filled(PIECE));
+        let (mut tree, name) = (Tree::new(Arc::clone(&pool)), OsStr::new("f"));
+        for round in 0..3 {
+            let file = tree.make(INodeNo::ROOT.0, name, FileType::RegularFile).expect("made");
+            let contents = tree.contents(file).expect("a file");
+            let mut held = contents.write().expect("nobody panics");
+            held.write(PIECE as u64 - 1, b"z", &pool);
+            assert_eq!(
+                held.read(0, PIECE, |bytes| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>()),
+                122
+            );
+            assert!(pool.pieces().is_empty(), "round {round}");
+            drop(held);
+            drop(contents);
+            tree.remove(INodeNo::ROOT.0, name).expect("removed");
+            assert_eq!(pool.pieces().len(), 1, "round {round}");
+        }
     }
 
     #[test]
     fn names_come_and_go() {
-        let (mut tree, root) = (Tree::new(), INodeNo::ROOT.0);
+        let (mut tree, root) = (Tree::new(Arc::default()), INodeNo::ROOT.0);
         let name = OsStr::new;
         let folder = tree.make(root, name("d"), FileType::Directory).expect("made");
         let file = tree.make(folder, name("a"), FileType::RegularFile).expect("made");
