@@ -1,5 +1,6 @@
 # make up       a whole encrypted cluster on this host, mounted   (DIR=..., MOUNT=..., ARGS="--drives 9 ...")
 # make test     everything that CI checks                         (make test-long: what takes longer)
+# make bench    a cluster measured beside what this machine could give   (DIR=..., RUNS=3, BENCH="--only seq-write")
 # make bench-loops  what the pure loops cost                     (BENCH='4\+2': only what matches)
 # make install  the three binaries, completions and man pages     (PREFIX=/usr/local, DESTDIR=)
 
@@ -10,6 +11,7 @@ DIR ?= weft-data
 MOUNT ?=
 BENCH ?=
 ARGS ?=
+RUNS ?= 3
 
 RELEASE := target/release
 BINARIES := weft weftd weft-gateway
@@ -17,7 +19,7 @@ LOOPS := weft-layout weft-keys weft-wire weft-core weft-meta weft-engine weft-co
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) rsync git attr acl tcpdump procps util-linux
 
-.PHONY: up down build test test-long bench-loops check install uninstall build-packages test-packages clean
+.PHONY: up down build test test-long bench bench-loops check install uninstall build-packages test-packages clean
 
 up: build
 	$(RELEASE)/weft up --dir "$(DIR)" $(if $(MOUNT),--mount "$(MOUNT)") $(ARGS)
@@ -49,6 +51,12 @@ test-long: test-packages
 	WEFT_TEST_LONG=1 cargo test -p weft-compute --locked --test power_cuts
 	WEFT_TEST_LONG=1 cargo test -p weft-sim --locked --test schedules
 	WEFT_TEST_LONG=1 cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
+
+# The cluster in DIR is formed where there is none, and stopped afterwards; its data stays.
+bench: build
+	$(RELEASE)/weft up --dir "$(DIR)" $(if $(MOUNT),--mount "$(MOUNT)") $(ARGS) >/dev/null
+	$(RELEASE)/weft bench --dir "$(DIR)" --runs $(RUNS) $(BENCH) "$(or $(MOUNT),$(DIR)/mnt)"; \
+		status=$$?; $(RELEASE)/weft down --dir "$(DIR)" >/dev/null; exit $$status
 
 bench-loops: build-packages
 	cargo bench --locked $(foreach crate,$(LOOPS),-p $(crate)) --bench loops -- --warm-up-time 0.5 --measurement-time 1 $(if $(BENCH),"$(BENCH)")
