@@ -6,22 +6,33 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::fs::{FallocateFlags, fallocate, fstatfs};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::io::{ReadWriteFlags, preadv2};
 
+use super::counters::Counters;
 use super::open::{OpenDeviceError, lock};
+use super::watchdog::{OnStall, Watchdog};
 use super::workers::Workers;
-use super::{Device, IoCounters, ReadDone};
+use super::{Device, IoCounters, ReadDone, host};
 
 /// A regular file or a block device through the host's page cache, nobody else's while it is open.
 #[derive(Debug)]
 pub struct FileDevice {
     medium: Arc<Medium>,
     size: u64,
-    /// Threads that wait in the caller's stead. Without them callers wait as long as the host does.
-    workers: Option<Workers>,
+    /// Without it callers wait as long as the host does, and nobody is told.
+    bounds: Option<Bounds>,
+}
+
+/// What keeps a slow host from holding up more than it must.
+#[derive(Debug)]
+struct Bounds {
+    counters: Arc<Counters>,
+    watchdog: Watchdog,
+    /// Threads that read in the caller's stead.
+    workers: Workers,
 }
 
 /// What is shared with the threads that wait.
@@ -31,9 +42,6 @@ struct Medium {
     /// The file lives in memory: reading it never waits.
     in_memory: bool,
 }
-
-/// `f_type` of tmpfs (Linux `TMPFS_MAGIC`).
-const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 impl FileDevice {
     /// Opens a file that exists.
@@ -65,33 +73,24 @@ impl FileDevice {
 
     /// Serves `size` bytes of a file that is open already and ours alone.
     pub(crate) fn over(file: File, size: u64) -> io::Result<Self> {
-        let filesystem = fstatfs(&file)?;
-        // The field's width and sign differ between processors.
-        let in_memory = u64::try_from(filesystem.f_type) == Ok(TMPFS_MAGIC);
-        Ok(Self { medium: Arc::new(Medium { file, in_memory }), size, workers: None })
+        let in_memory = host::is_in_memory(&file)?;
+        Ok(Self { medium: Arc::new(Medium { file, in_memory }), size, bounds: None })
     }
 
-    /// Has threads wait, so that a caller waits a bounded time.
-    pub(crate) fn with_workers(self, workers: Workers) -> Self {
-        Self { workers: Some(workers), ..self }
+    /// Has threads read in the caller's stead, and tells what takes longer than `stall_after`.
+    pub(crate) fn bounded(self, name: &str, stall_after: Duration) -> io::Result<Self> {
+        let counters = Arc::new(Counters::default());
+        let watchdog = Watchdog::start(name, stall_after, Arc::clone(&counters))?;
+        let workers = Workers::start(name, stall_after, Arc::clone(&counters))?;
+        Ok(Self { bounds: Some(Bounds { counters, watchdog, workers }), ..self })
     }
 
-    /// Lets a thread wait for the host where there are threads.
-    fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Medium) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        match &self.workers {
-            None => job(&self.medium),
-            Some(workers) => {
-                let medium = Arc::clone(&self.medium);
-                workers.run(move || {
-                    let done = job(&medium);
-                    // Let go before the caller knows, who may open the file again.
-                    drop(medium);
-                    done
-                })
-            }
+    /// Lets the caller's own thread wait for the host.
+    fn call(&self, call: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        let file = &self.medium.file;
+        match &self.bounds {
+            None => call(file),
+            Some(bounds) => bounds.watchdog.call(|| call(file)),
         }
     }
 
@@ -117,26 +116,6 @@ impl Medium {
         // A part, an end and an error are all for a read that may wait to make sure of.
         if read == Ok(len) { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
-
-    fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.file, hole, range.start, range.end - range.start) {
-            // A block device takes whole sectors only.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.write_zeroes(range),
-            other => Ok(other?),
-        }
-    }
-
-    /// For hosts whose filesystem has no holes.
-    fn write_zeroes(&self, range: Range<u64>) -> io::Result<()> {
-        const STEP: usize = 64 << 10;
-        let zeroes = [0; STEP];
-        for offset in range.clone().step_by(STEP) {
-            let left = usize::try_from(range.end - offset).unwrap_or(STEP).min(STEP);
-            self.file.write_all_at(&zeroes[..left], offset)?;
-        }
-        Ok(())
-    }
 }
 
 impl Device for FileDevice {
@@ -146,12 +125,18 @@ impl Device for FileDevice {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let len = self.check(&(offset..offset.saturating_add(buf.len() as u64)))?;
-        if self.workers.is_none() {
-            return self.medium.file.read_exact_at(buf, offset);
+        let Some(bounds) = &self.bounds else { return self.medium.file.read_exact_at(buf, offset) };
+        if self.medium.read_at_once(buf, offset).is_ok() {
+            return Ok(());
         }
-        if self.medium.read_at_once(buf, offset).is_err() {
-            buf.copy_from_slice(&self.run(move |medium| medium.read(len, offset))?);
-        }
+        let medium = Arc::clone(&self.medium);
+        let read = bounds.workers.run(move || {
+            let read = medium.read(len, offset);
+            // Let go before the caller knows, who may open the file again.
+            drop(medium);
+            read
+        });
+        buf.copy_from_slice(&read?);
         Ok(())
     }
 
@@ -168,7 +153,7 @@ impl Device for FileDevice {
             Err(error) => return done(Err(error)),
         };
         let mut bytes = vec![0; len];
-        let Some(workers) = &self.workers else {
+        let Some(bounds) = &self.bounds else {
             let read = self.medium.file.read_exact_at(&mut bytes, range.start);
             return done(read.map(|()| Bytes::from(bytes)));
         };
@@ -176,7 +161,7 @@ impl Device for FileDevice {
             return done(Ok(bytes.into()));
         }
         let (medium, start) = (Arc::clone(&self.medium), range.start);
-        workers.read(
+        bounds.workers.read(
             move || {
                 let read = medium.file.read_exact_at(&mut bytes, start);
                 read.map(|()| Bytes::from(bytes))
@@ -187,35 +172,32 @@ impl Device for FileDevice {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.check(&(offset..offset.saturating_add(bytes.len() as u64)))?;
-        if self.workers.is_none() {
-            return self.medium.file.write_all_at(bytes, offset);
-        }
-        let bytes = bytes.to_vec();
-        self.run(move |medium| medium.file.write_all_at(&bytes, offset))
+        self.call(|file| file.write_all_at(bytes, offset))
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.run(|medium| medium.file.sync_data())
+        self.call(File::sync_data)
     }
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         if self.check(&range)? == 0 {
             return Ok(());
         }
-        self.run(move |medium| medium.punch(range))
+        self.call(|file| host::erase(file, &range))
     }
 
     fn reserve(&self, range: Range<u64>) -> io::Result<()> {
-        self.run(move |medium| {
-            match fallocate(&medium.file, FallocateFlags::empty(), range.start, range.end - range.start) {
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Ok(()),
-                other => Ok(other?),
-            }
-        })
+        self.call(|file| host::reserve(file, &range))
+    }
+
+    fn on_stall(&self, tell: OnStall) {
+        if let Some(bounds) = &self.bounds {
+            bounds.watchdog.on_stall(tell);
+        }
     }
 
     fn counters(&self) -> IoCounters {
-        self.workers.as_ref().map(Workers::counters).unwrap_or_default()
+        self.bounds.as_ref().map(|bounds| bounds.counters.read()).unwrap_or_default()
     }
 }
 
@@ -288,9 +270,6 @@ mod tests {
         let holes = bytes.iter().enumerate().all(|(i, b)| (*b == 0) == (100..150_100).contains(&i));
         assert!(holes, "exactly the hole is zero");
 
-        device.medium.write_zeroes(150_050..200_000).expect("zeroed");
-        device.read_at(&mut bytes, 0).expect("read");
-        assert!(bytes[..100].iter().all(|b| *b == 7) && bytes[100..].iter().all(|b| *b == 0));
         assert!(device.read_at(&mut [0; 2], (1 << 20) - 1).is_err(), "past the end");
     }
 }

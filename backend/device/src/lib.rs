@@ -8,13 +8,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod aligned;
+mod counters;
 #[cfg(any(test, feature = "testing"))]
 pub mod crash;
 mod file;
+mod host;
 mod memory;
 mod open;
 mod pool;
 mod uring;
+mod watchdog;
 mod workers;
 
 pub use aligned::{AlignedBuf, BLOCK};
@@ -22,6 +25,7 @@ pub use file::FileDevice;
 pub use memory::{Fault, MemoryDevice};
 pub use open::{IoMode, OpenDeviceError, OpenOptions, Opened, STALL_AFTER, open};
 pub use uring::UringDevice;
+pub use watchdog::OnStall;
 
 /// Takes the outcome of a read, on any thread; it must not wait.
 pub type ReadDone = Box<dyn FnOnce(io::Result<Bytes>) + Send>;
@@ -67,7 +71,8 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
         done(read_whole(self, &range));
     }
 
-    /// Writes all of `bytes` at `offset`. Durable only after the next [`flush`](Self::flush).
+    /// Writes all of `bytes` at `offset`, waiting for the medium on the caller's thread however long that takes: see
+    /// [`on_stall`](Self::on_stall). Durable only after the next [`flush`](Self::flush).
     ///
     /// # Errors
     /// `InvalidInput` where the range does not keep to [`block`](Self::block); those of the medium, and `TimedOut`:
@@ -77,7 +82,7 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// On return all writes and holes before it outlast a loss of power, as far as the medium keeps its word.
     ///
     /// # Errors
-    /// Those of the medium. What was written since the last flush may be lost then, and a later flush that
+    /// Those of the medium, and `TimedOut`. What was written since the last flush may be lost then, and a later flush that
     /// succeeds does not bring it back.
     fn flush(&self) -> io::Result<()>;
 
@@ -96,6 +101,12 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     fn reserve(&self, range: Range<u64>) -> io::Result<()> {
         let _ = range;
         Ok(())
+    }
+
+    /// Has `tell` told of every write, flush and hole that takes too long, while it lasts. The call itself fails with
+    /// `TimedOut` once the host gives it back, whenever that is. A medium that never stalls tells nothing.
+    fn on_stall(&self, tell: OnStall) {
+        drop(tell);
     }
 
     /// What went wrong so far. Always nothing for a medium that does not count.
@@ -172,6 +183,10 @@ impl<D: Device + ?Sized> Device for Arc<D> {
 
     fn reserve(&self, range: Range<u64>) -> io::Result<()> {
         (**self).reserve(range)
+    }
+
+    fn on_stall(&self, tell: OnStall) {
+        (**self).on_stall(tell);
     }
 
     fn counters(&self) -> IoCounters {

@@ -12,7 +12,6 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use crate::uring::UringDevice;
-use crate::workers::Workers;
 use crate::{BLOCK, Device, FileDevice};
 
 /// How long one IO may take unless it is said otherwise.
@@ -47,7 +46,7 @@ pub struct OpenOptions {
     pub direct: bool,
     /// Submits through `io_uring` where the host lets us.
     pub uring: bool,
-    /// An IO that takes longer than this fails for its caller with `TimedOut`.
+    /// An IO that takes longer than this fails with `TimedOut`: a read then, anything else when the host gives it back.
     pub stall_after: Duration,
 }
 
@@ -60,9 +59,9 @@ impl Default for OpenOptions {
 /// How the bytes of a device travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IoMode {
-    /// Through `io_uring`, around the page cache.
+    /// Around the page cache; reads through `io_uring`.
     Direct,
-    /// Through the page cache, by threads that wait.
+    /// Through the page cache.
     Buffered,
 }
 
@@ -108,8 +107,8 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, OpenDeviceErro
             }
         }
     }
-    let workers = Workers::start(&name, options.stall_after).map_err(failed)?;
-    let device = FileDevice::over(file, size).map_err(failed)?.with_workers(workers);
+    let device = FileDevice::over(file, size).and_then(|device| device.bounded(&name, options.stall_after));
+    let device = device.map_err(failed)?;
     Ok(Opened { device: Arc::new(device), mode: IoMode::Buffered, warning })
 }
 

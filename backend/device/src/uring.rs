@@ -1,25 +1,27 @@
-//! A file or block device by direct IO, submitted and awaited by a thread of its own.
+//! A file or block device by direct IO: reads are submitted and awaited by a thread of their own, everything else by
+//! the caller's.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::Ordering::Relaxed;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::FallocateFlags;
 
+use crate::counters::Counters;
 use crate::pool::{Pool, PooledBuf};
-use crate::{BLOCK, Device, IoCounters, ReadDone, check_block, whole_blocks};
+use crate::watchdog::{OnStall, Watchdog};
+use crate::{BLOCK, Device, IoCounters, ReadDone, check_block, host, whole_blocks};
 
 mod driver;
 mod queue;
 
-use queue::{Action, Done, Queue, Request};
+use queue::{Done, Queue, Request};
 
-/// Bytes of one request of [`UringDevice::write_at`] and [`UringDevice::read_at`]; several go on at once.
+/// Bytes of one request of [`UringDevice::read_at`]; several go on at once.
 const CHUNK: usize = 1 << 20;
 
 /// What a caller waits beyond the driver's own deadline: the driver itself may be held up by the host.
@@ -28,11 +30,16 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A regular file or a block device that was opened for direct IO.
 #[derive(Debug)]
 pub struct UringDevice {
+    file: Arc<File>,
     queue: Arc<Queue>,
     pool: Arc<Pool>,
     size: u64,
+    /// The file lives in memory: reading it never waits.
+    in_memory: bool,
     stall_after: Duration,
-    /// Says when the driver has ended, and with it every use of the file.
+    counters: Arc<Counters>,
+    watchdog: Watchdog,
+    /// Says when the driver has ended, and with it its use of the file.
     ended: std::sync::Mutex<mpsc::Receiver<()>>,
 }
 
@@ -42,13 +49,15 @@ impl UringDevice {
     /// # Errors
     /// What the host says where it refuses a ring; `Unsupported` where its kernel is older than 5.11.
     pub(crate) fn start(file: File, size: u64, name: &str, stall_after: Duration) -> io::Result<Self> {
-        let queue = Arc::new(Queue::new()?);
+        let in_memory = host::is_in_memory(&file)?;
+        let (file, counters) = (Arc::new(file), Arc::new(Counters::default()));
+        let queue = Arc::new(Queue::new(Arc::clone(&counters))?);
         let (ready, readied) = mpsc::sync_channel(1);
         let (ending, ended) = mpsc::sync_channel(1);
-        let shared = Arc::clone(&queue);
+        let (shared, read_from) = (Arc::clone(&queue), Arc::clone(&file));
         // The ring is made where it is used: a kernel may serve a ring with a single submitter better.
         thread::Builder::new().name(format!("io-{name}")).spawn(move || {
-            match driver::Driver::new(file, shared) {
+            match driver::Driver::new(read_from, shared) {
                 Ok(driver) => {
                     let _ = ready.send(Ok(()));
                     driver.run();
@@ -58,8 +67,9 @@ impl UringDevice {
             let _ = ending.send(());
         })?;
         readied.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
-        let pool = Arc::new(Pool::default());
-        Ok(Self { queue, pool, size, stall_after, ended: ended.into() })
+        let watchdog = Watchdog::start(name, stall_after, Arc::clone(&counters))?;
+        let (pool, ended) = (Arc::new(Pool::default()), ended.into());
+        Ok(Self { file, queue, pool, size, in_memory, stall_after, counters, watchdog, ended })
     }
 
     fn check(&self, offset: u64, len: usize) -> io::Result<Range<u64>> {
@@ -67,64 +77,40 @@ impl UringDevice {
         Ok(offset..end.ok_or(io::ErrorKind::UnexpectedEof)?)
     }
 
-    fn request(&self, action: Action, done: Done) -> Request {
-        Request { action, done: Some(done), deadline: Instant::now() + self.stall_after }
+    fn request(&self, blocks: &Range<u64>, len: usize, done: Done) -> Request {
+        let (buf, deadline) = (self.pool.take(len), Instant::now() + self.stall_after);
+        Request { offset: blocks.start, buf, done: Some(done), deadline }
     }
 
-    /// Queues the requests that `next` gives, and waits for all of them; `each` sees every success.
-    fn wait_for(
-        &self,
-        mut next: impl FnMut() -> Option<Action>,
-        mut each: impl FnMut(u64, PooledBuf),
-    ) -> io::Result<()> {
+    /// Reads the blocks, several requests at once, and waits for all of them; `each` sees what came from where.
+    fn read_blocks(&self, blocks: &Range<u64>, mut each: impl FnMut(u64, PooledBuf)) -> io::Result<()> {
         let (sender, outcomes) = mpsc::channel();
         let mut failed = None;
-        while failed.is_none()
-            && let Some(action) = next()
-        {
-            let (sender, at) = (sender.clone(), action.offset());
-            let done = Box::new(move |outcome| drop(sender.send((at, outcome))));
-            failed = self.queue.push_patiently(self.request(action, done)).err();
+        for start in blocks.clone().step_by(CHUNK) {
+            let len = (blocks.end - start).min(CHUNK as u64);
+            let sender = sender.clone();
+            let done = Box::new(move |outcome| drop(sender.send((start, outcome))));
+            let request = self.request(&(start..start + len), len as usize, done);
+            failed = self.queue.push_patiently(request).err();
+            if failed.is_some() {
+                break;
+            }
         }
         drop(sender);
         let give_up_at = Instant::now() + self.stall_after + GRACE;
         loop {
             match outcomes.recv_timeout(give_up_at.saturating_duration_since(Instant::now())) {
-                Ok((at, Ok(Some(buf)))) => each(at, buf),
-                Ok((_, Ok(None))) => {}
-                Ok((_, Err(error))) => failed = Some(graver(failed, error)),
+                Ok((at, Ok(buf))) => each(at, buf),
+                Ok((_, Err(error))) => failed = Some(error),
                 // Each request has told, or has gone with a driver that said why.
                 Err(mpsc::RecvTimeoutError::Disconnected) => return failed.map_or(Ok(()), Err),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    self.queue.counters.stalls.fetch_add(1, Relaxed);
+                    self.counters.stalled();
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }
         }
     }
-
-    fn erase(&self, range: Range<u64>, mode: FallocateFlags) -> io::Result<()> {
-        let mut once = Some(Action::Erase { range, mode });
-        self.wait_for(|| once.take(), |_, _| {})
-    }
-
-    fn write_zeroes(&self, range: Range<u64>) -> io::Result<()> {
-        let mut starts = range.clone().step_by(CHUNK);
-        let next = || {
-            let start = starts.next()?;
-            let len = (range.end - start).min(CHUNK as u64) as usize;
-            let mut buf = self.pool.take(len);
-            buf.as_mut_slice().fill(0);
-            Some(Action::Write { offset: start, buf })
-        };
-        self.wait_for(next, |_, _| {})
-    }
-}
-
-/// Of two failures the one that promises less: what found no space was not done, while anything else may have been, or
-/// may be yet.
-fn graver(earlier: Option<io::Error>, now: io::Error) -> io::Error {
-    earlier.filter(|earlier| earlier.kind() != io::ErrorKind::StorageFull).unwrap_or(now)
 }
 
 /// The blocks that hold a range.
@@ -147,14 +133,10 @@ impl Device for UringDevice {
         if range.is_empty() {
             return Ok(());
         }
-        let blocks = covering(&range);
-        let mut starts = blocks.clone().step_by(CHUNK);
-        let next = || {
-            let start = starts.next()?;
-            let len = (blocks.end - start).min(CHUNK as u64) as usize;
-            Some(Action::Read { offset: start, buf: self.pool.take(len) })
-        };
-        self.wait_for(next, |at, read| {
+        if self.in_memory {
+            return self.watchdog.call(|| self.file.read_exact_at(buf, offset));
+        }
+        self.read_blocks(&covering(&range), |at, read| {
             let wanted = range.start.max(at)..range.end.min(at + read.len() as u64);
             let to = (wanted.start - range.start) as usize..(wanted.end - range.start) as usize;
             let from = (wanted.start - at) as usize..(wanted.end - at) as usize;
@@ -162,9 +144,14 @@ impl Device for UringDevice {
         })
     }
 
-    /// Direct IO always waits for the medium.
-    fn read_at_once(&self, _: &mut [u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::WouldBlock.into())
+    /// Direct IO waits for the medium, unless that is the host's memory.
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check(offset, buf.len())?;
+        if self.in_memory {
+            self.file.read_exact_at(buf, offset)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
     }
 
     /// Reads the blocks that hold the range into a buffer of the device's and gives a part of that; one that keeps
@@ -180,34 +167,34 @@ impl Device for UringDevice {
         let Ok(len) = usize::try_from(blocks.end - blocks.start) else {
             return done(Err(io::ErrorKind::OutOfMemory.into()));
         };
+        if self.in_memory {
+            // Another thread costs more than the copy.
+            let mut buf = self.pool.take((range.end - range.start) as usize);
+            let read = self.watchdog.call(|| self.file.read_exact_at(buf.as_mut_slice(), range.start));
+            return done(read.map(|()| Bytes::from_owner(buf)));
+        }
         let asked = (range.start - blocks.start) as usize..(range.end - blocks.start) as usize;
-        let taken = Box::new(move |outcome: io::Result<Option<PooledBuf>>| {
-            let buf = outcome.and_then(|buf| buf.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-            done(buf.map(|buf| Bytes::from_owner(buf).slice(asked)));
+        let taken = Box::new(move |outcome: io::Result<PooledBuf>| {
+            done(outcome.map(|buf| Bytes::from_owner(buf).slice(asked)));
         });
-        self.queue.push(self.request(Action::Read { offset: blocks.start, buf: self.pool.take(len) }, taken));
+        self.queue.push(self.request(&blocks, len, taken));
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.check(offset, bytes.len())?;
         check_block(self.block(), bytes, offset)?;
-        let mut chunks = bytes.chunks(CHUNK).zip((offset..).step_by(CHUNK));
-        let next = || {
-            let (chunk, offset) = chunks.next()?;
-            let mut buf = self.pool.take(chunk.len());
-            buf.as_mut_slice().copy_from_slice(chunk);
-            Some(Action::Write { offset, buf })
-        };
-        self.wait_for(next, |_, _| {})
+        if bytes.as_ptr().align_offset(BLOCK) == 0 {
+            return self.watchdog.call(|| host::write_all(&self.file, bytes, offset));
+        }
+        let mut aligned = self.pool.take(bytes.len());
+        aligned.as_mut_slice().copy_from_slice(bytes);
+        self.watchdog.call(|| host::write_all(&self.file, aligned.as_slice(), offset))
     }
 
     fn flush(&self) -> io::Result<()> {
-        let mut once = Some(Action::Flush);
-        self.wait_for(|| once.take(), |_, _| {})
+        self.watchdog.call(|| self.file.sync_data())
     }
 
-    /// By a hole: a file gives the space back, and a block device unmaps where it promises to read zeroes then.
-    /// Others are asked to write zeroes, and where they have no command for it, zeroes are sent.
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         if range.start > range.end || range.end > self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -216,24 +203,19 @@ impl Device for UringDevice {
         if range.is_empty() {
             return Ok(());
         }
-        for mode in [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE] {
-            match self.erase(range.clone(), mode | FallocateFlags::KEEP_SIZE) {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-                done => return done,
-            }
-        }
-        self.write_zeroes(range)
+        self.watchdog.call(|| host::erase(&self.file, &range))
     }
 
     fn reserve(&self, range: Range<u64>) -> io::Result<()> {
-        match self.erase(range, FallocateFlags::empty()) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            done => done,
-        }
+        self.watchdog.call(|| host::reserve(&self.file, &range))
+    }
+
+    fn on_stall(&self, tell: OnStall) {
+        self.watchdog.on_stall(tell);
     }
 
     fn counters(&self) -> IoCounters {
-        self.queue.counters.read()
+        self.counters.read()
     }
 }
 

@@ -1,14 +1,15 @@
 //! Threads that wait for a host's page cache, so that callers wait no longer than they want to.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::{IoCounters, ReadDone};
+use crate::ReadDone;
+use crate::counters::Counters;
 
 mod watch;
 
@@ -22,13 +23,6 @@ const WAITING: usize = 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-#[derive(Debug, Default)]
-struct Counters {
-    errors: AtomicU64,
-    stalls: AtomicU64,
-    stuck: AtomicU64,
-}
-
 /// Threads that run one job after another; they end when this is dropped and their jobs are done.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -41,7 +35,7 @@ pub(crate) struct Workers {
 impl Workers {
     /// # Errors
     /// The host's when it gives no thread.
-    pub(crate) fn start(name: &str, stall_after: Duration) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, stall_after: Duration, counters: Arc<Counters>) -> io::Result<Self> {
         let (jobs, receiver) = mpsc::sync_channel::<Job>(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..THREADS {
@@ -57,7 +51,7 @@ impl Workers {
                 }
             })?;
         }
-        Ok(Self { jobs, watch: Watch::start(name)?, counters: Arc::default(), stall_after })
+        Ok(Self { jobs, watch: Watch::start(name)?, counters, stall_after })
     }
 
     /// Runs `job` on a thread and waits for it, but not for ever: one that is given up and has not begun is left
@@ -75,22 +69,22 @@ impl Workers {
                 return;
             }
             if sender.send(job()).is_err() {
-                counters.stuck.fetch_sub(1, Relaxed);
+                counters.came_back();
             }
         });
         if self.jobs.try_send(task).is_err() {
-            self.counters.errors.fetch_add(1, Relaxed);
+            self.counters.failed();
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         let done = outcome.recv_timeout(self.stall_after).unwrap_or_else(|_| {
-            self.counters.stalls.fetch_add(1, Relaxed);
+            self.counters.stalled();
             if decided.swap(true, Relaxed) {
-                self.counters.stuck.fetch_add(1, Relaxed);
+                self.counters.stuck();
             }
             Err(io::ErrorKind::TimedOut.into())
         });
         if done.is_err() {
-            self.counters.errors.fetch_add(1, Relaxed);
+            self.counters.failed();
         }
         done
     }
@@ -111,34 +105,36 @@ impl Workers {
             pending.finish(Err(io::ErrorKind::ResourceBusy.into()));
         }
     }
-
-    pub(crate) fn counters(&self) -> IoCounters {
-        let Counters { errors, stalls, stuck } = &*self.counters;
-        IoCounters { errors: errors.load(Relaxed), stalls: stalls.load(Relaxed), stuck: stuck.load(Relaxed) }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::IoCounters;
+
+    fn workers() -> (Workers, Arc<Counters>) {
+        let counters = Arc::new(Counters::default());
+        let workers = Workers::start("test", Duration::from_millis(20), Arc::clone(&counters));
+        (workers.expect("threads"), counters)
+    }
 
     #[test]
     fn a_job_that_takes_too_long_is_given_up_and_counted_until_it_is_back() {
-        let workers = Workers::start("test", Duration::from_millis(20)).expect("threads");
+        let (workers, counters) = workers();
         let (go, gone) = mpsc::channel::<()>();
         let error = workers.run(move || gone.recv().map_err(io::Error::other)).expect_err("too long");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(workers.counters(), IoCounters { errors: 1, stalls: 1, stuck: 1 });
+        assert_eq!(counters.read(), IoCounters { errors: 1, stalls: 1, stuck: 1 });
         assert_eq!(workers.run(|| Ok(7)).expect("another thread"), 7);
         go.send(()).expect("it waits");
-        while workers.counters().stuck > 0 {
+        while counters.read().stuck > 0 {
             thread::yield_now();
         }
     }
 
     #[test]
     fn a_job_that_was_given_up_before_it_began_is_left_out() {
-        let workers = Workers::start("test", Duration::from_millis(20)).expect("threads");
+        let (workers, counters) = workers();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Arc::new(Mutex::new(gone));
         for _ in 0..THREADS {
@@ -157,7 +153,7 @@ mod tests {
         for _ in 0..THREADS {
             go.send(()).expect("it waits");
         }
-        while workers.counters().stuck > 0 {
+        while counters.read().stuck > 0 {
             thread::yield_now();
         }
         workers.run(|| Ok(())).expect("free again, and behind the one that was given up");
@@ -166,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_read_that_takes_too_long_is_told_once_and_counted_until_it_is_back() {
-        let workers = Workers::start("test", Duration::from_millis(20)).expect("threads");
+        let (workers, counters) = workers();
         let (go, gone) = mpsc::channel::<()>();
         let (told, outcomes) = mpsc::channel();
         let tell = |told: &mpsc::Sender<_>| {
@@ -176,11 +172,11 @@ mod tests {
         let slow = move || gone.recv().map(|()| Bytes::from_static(b"late")).map_err(io::Error::other);
         workers.read(slow, tell(&told));
         assert_eq!(outcomes.recv().expect("told"), Err(io::ErrorKind::TimedOut));
-        assert_eq!(workers.counters(), IoCounters { errors: 1, stalls: 1, stuck: 1 });
+        assert_eq!(counters.read(), IoCounters { errors: 1, stalls: 1, stuck: 1 });
         workers.read(|| Ok(Bytes::from_static(b"quick")), tell(&told));
         assert_eq!(outcomes.recv().expect("told"), Ok(Bytes::from_static(b"quick")));
         go.send(()).expect("it waits");
-        while workers.counters().stuck > 0 {
+        while counters.read().stuck > 0 {
             thread::yield_now();
         }
         drop((workers, told));

@@ -8,13 +8,14 @@ use core::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use weft_wire::drive::{ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport};
 
@@ -27,10 +28,13 @@ use weft_device::{Device, IoMode};
 
 mod threads;
 
-use threads::{Change, Job};
+use threads::{Change, Job, Over, Waiting};
 
 /// The longest range that is read on the caller's thread: copying and verifying it takes a few microseconds.
 const AT_ONCE_BYTES: u32 = 64 << 10;
+
+/// How often room for the word to stop is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Any device.
 pub type AnyDevice = Arc<dyn Device>;
@@ -46,8 +50,8 @@ pub struct DriveSettings {
     pub reads_waiting: usize,
     /// Bytes of reads under way, counted until their answers are sent. More wait.
     pub read_bytes: usize,
-    /// How long a call waits for the device before it is told that nothing is known of it. More than the device takes
-    /// to find that it stalls.
+    /// How long a call waits at most before it is told that nothing is known of it. More than the device takes to find
+    /// that it stalls, which calls are told of at once.
     pub patience: Duration,
 }
 
@@ -136,6 +140,8 @@ struct Shared {
     counts: Counts,
     medium: Mutex<Medium>,
     failure: Arc<Mutex<Option<String>>>,
+    /// The device holds up the writer: nothing that waits for it is answered, and nothing more is taken.
+    stalled: watch::Receiver<bool>,
     closed: AtomicBool,
 }
 
@@ -151,6 +157,8 @@ pub struct Drive {
 pub struct DriveThreads {
     drive: Drive,
     writer: JoinHandle<()>,
+    /// The thread ended, or is held up.
+    over: Receiver<Over>,
 }
 
 impl Drive {
@@ -165,7 +173,16 @@ impl Drive {
     ) -> io::Result<(Self, DriveThreads)> {
         let (writes, waiting) = sync_channel(settings.writes_waiting);
         let (reader, failure) = (store.reader(), Arc::new(Mutex::new(None)));
-        let writer = threads::writer(store, waiting, Arc::clone(&failure))?;
+        let (ends, over) = channel();
+        let (held_up, stalled) = watch::channel(false);
+        let (sender, noted) = (ends.clone(), Arc::clone(&failure));
+        store.on_stall(Box::new(move || {
+            threads::note(&noted, || "the device does not answer".to_owned());
+            held_up.send_replace(true);
+            // Nobody listens once the drive is closed.
+            let _ = sender.send(Over::Stalled);
+        }));
+        let writer = threads::writer(store, waiting, Arc::clone(&failure), ends)?;
         let shared = Shared {
             identity,
             writes,
@@ -177,10 +194,11 @@ impl Drive {
             counts: Counts::default(),
             medium: Mutex::default(),
             failure,
+            stalled,
             closed: AtomicBool::new(false),
         };
         let drive = Self { shared: Arc::new(shared) };
-        Ok((drive.clone(), DriveThreads { drive, writer }))
+        Ok((drive.clone(), DriveThreads { drive, writer, over }))
     }
 
     /// Says how the device is reached, for reports; `warning` is for whoever runs the host.
@@ -196,7 +214,7 @@ impl Drive {
         let bytes = payload.len();
         let (done, outcome) = oneshot::channel();
         self.enqueue(Change::Put { header, payload, done }, bytes)?;
-        let stored = self.outcome(outcome).await?;
+        let stored = self.written(outcome).await?;
         add(&self.shared.counts.puts, 1);
         add(&self.shared.counts.put_bytes, bytes as u64);
         Ok(stored)
@@ -210,7 +228,7 @@ impl Drive {
     pub async fn delete(&self, keys: Vec<ShardKey>) -> Result<u32, DriveError<DeleteError>> {
         let (done, outcome) = oneshot::channel();
         self.enqueue(Change::Delete { keys, done }, 0)?;
-        let deleted = self.outcome(outcome).await?;
+        let deleted = self.written(outcome).await?;
         add(&self.shared.counts.deletes, deleted.into());
         Ok(deleted)
     }
@@ -224,7 +242,7 @@ impl Drive {
         let bytes = value.len();
         let (done, outcome) = oneshot::channel();
         self.enqueue(Change::PutItem { key, value, done }, bytes)?;
-        self.outcome(outcome).await?;
+        self.written(outcome).await?;
         add(&self.shared.counts.item_puts, 1);
         add(&self.shared.counts.item_bytes, bytes as u64);
         Ok(())
@@ -238,7 +256,7 @@ impl Drive {
     pub async fn delete_items(&self, keys: Vec<ItemKey>) -> Result<u32, DriveError<DeleteError>> {
         let (done, outcome) = oneshot::channel();
         self.enqueue(Change::DeleteItems { keys, done }, 0)?;
-        self.outcome(outcome).await
+        self.written(outcome).await
     }
 
     /// Reads bytes of a shard, verified. Waits while answers that are not sent yet hold too many bytes.
@@ -386,6 +404,19 @@ impl Drive {
         })
     }
 
+    /// Waits for the outcome of a write, unless the device holds up the writer.
+    async fn written<T, E>(&self, outcome: oneshot::Receiver<Result<T, E>>) -> Result<T, DriveError<E>>
+    where
+        E: fmt::Debug + std::error::Error + 'static,
+    {
+        let mut stalled = self.shared.stalled.clone();
+        tokio::select! {
+            biased;
+            outcome = self.outcome(outcome) => outcome,
+            Ok(_) = stalled.wait_for(|stalled| *stalled) => Err(DriveError::Closed),
+        }
+    }
+
     async fn outcome<T, E>(&self, outcome: oneshot::Receiver<Result<T, E>>) -> Result<T, DriveError<E>>
     where
         E: fmt::Debug + std::error::Error + 'static,
@@ -413,10 +444,14 @@ impl Drive {
     where
         E: fmt::Debug + std::error::Error + 'static,
     {
+        if *self.shared.stalled.borrow() {
+            return Err(DriveError::Closed);
+        }
         let held = u32::try_from(bytes).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.shared.write_bytes);
         let held = budget.try_acquire_many_owned(held).map_err(|_| self.overloaded())?;
-        self.shared.writes.try_send(Job::Change(change, held)).map_err(|error| match error {
+        let waiting = Waiting { change, held, runtime: Handle::try_current().ok() };
+        self.shared.writes.try_send(Job::Change(waiting)).map_err(|error| match error {
             TrySendError::Full(_) => self.overloaded(),
             TrySendError::Disconnected(_) => DriveError::Closed,
         })
@@ -427,12 +462,24 @@ impl Drive {
 type ReadDone<T> = Box<dyn FnOnce(Result<T, ReadError>) + Send>;
 
 impl DriveThreads {
-    /// Finishes what waits, and ends the thread. Later calls on any handle of the drive find it closed.
+    /// Finishes what waits, and ends the thread, unless the device holds it up: then it is left behind. Later calls on
+    /// any handle of the drive find it closed.
     pub fn close(self) {
         self.drive.shared.closed.store(true, Ordering::Relaxed);
-        // A send fails when the thread is gone already.
-        let _ = self.drive.shared.writes.send(Job::Stop);
-        if self.writer.join().is_err() {
+        let over = loop {
+            match self.drive.shared.writes.try_send(Job::Stop) {
+                // There is room soon, or the device holds the thread up.
+                Err(TrySendError::Full(_)) => match self.over.recv_timeout(LOOK_EVERY) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    over => break over.ok(),
+                },
+                // It fails when the thread is gone already.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => break self.over.recv().ok(),
+            }
+        };
+        if matches!(over, Some(Over::Stalled)) {
+            tracing::error!("the device holds up the thread of the drive, which is left behind");
+        } else if self.writer.join().is_err() {
             tracing::error!("the thread of the drive panicked");
         }
     }

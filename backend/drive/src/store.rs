@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::reader::{Reader, Shared};
 use crate::record::{Body, Entry, MAX_ITEM_BYTES};
 use crate::segment::{BLOCK, SegmentHeader, SegmentKind, SegmentMap, SegmentState};
-use weft_device::Device;
+use weft_device::{Device, OnStall};
 
 mod cleaner;
 mod group;
@@ -129,6 +129,11 @@ impl<D: Device> Store<D> {
     /// A reader of this store.
     pub fn reader(&self) -> Reader<D> {
         Reader::new(self.shared.clone())
+    }
+
+    /// Has `tell` told of every call of the store that the device holds up, while it lasts.
+    pub fn on_stall(&self, tell: OnStall) {
+        self.shared.device.on_stall(tell);
     }
 
     /// Appends a shard unless it is there. Durable after the next [`flush`](Self::flush), also when it was there.

@@ -7,14 +7,13 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use rustix::io::Errno;
 
-use super::queue::{Action, Done, Queue, Request};
+use super::queue::{Done, Queue, Request};
 use crate::BLOCK;
 use crate::pool::PooledBuf;
 
@@ -33,7 +32,7 @@ const WAKE: u64 = u64::MAX;
 /// How long a wait lasts when nothing has a deadline.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A request that the kernel has, and with it the memory that the kernel reads or fills.
+/// A read that the kernel has, and with it the memory that the kernel fills.
 struct Flight {
     request: Request,
     /// Bytes that are through, a multiple of [`BLOCK`].
@@ -42,7 +41,7 @@ struct Flight {
 
 pub(super) struct Driver {
     ring: IoUring,
-    file: File,
+    file: Arc<File>,
     queue: Arc<Queue>,
     /// By the number that the kernel gives back.
     flights: BTreeMap<u64, Flight>,
@@ -52,7 +51,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(file: File, queue: Arc<Queue>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<File>, queue: Arc<Queue>) -> io::Result<Self> {
         let best = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(ENTRIES);
         // Kernels before 6.1 do not know these.
         let ring = best.or_else(|error| match error.raw_os_error() {
@@ -79,7 +78,7 @@ impl Driver {
         for (_, mut flight) in std::mem::take(&mut self.flights) {
             self.tell(flight.request.done.take(), Err(io::ErrorKind::BrokenPipe.into()));
             // The kernel may still fill it, so it is nobody's for good.
-            std::mem::forget(flight.request.action);
+            std::mem::forget(flight.request.buf);
         }
     }
 
@@ -131,21 +130,9 @@ impl Driver {
     fn launch(&mut self, mut flight: Flight) -> io::Result<()> {
         let file = Fd(self.file.as_raw_fd());
         let through = flight.through;
-        let entry = match &mut flight.request.action {
-            Action::Read { offset, buf } => {
-                let (start, len) = rest(buf, through);
-                opcode::Read::new(file, start, len).offset(*offset + through as u64).build()
-            }
-            Action::Write { offset, buf } => {
-                let (start, len) = rest(buf, through);
-                opcode::Write::new(file, start, len).offset(*offset + through as u64).build()
-            }
-            Action::Flush => opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
-            Action::Erase { range, mode } => {
-                let mode = i32::try_from(mode.bits()).map_err(|_| io::ErrorKind::InvalidInput)?;
-                opcode::Fallocate::new(file, range.end - range.start).offset(range.start).mode(mode).build()
-            }
-        };
+        let (start, len) = rest(&mut flight.request.buf, through);
+        let entry =
+            opcode::Read::new(file, start, len).offset(flight.request.offset + through as u64).build();
         let number = self.next;
         self.next += 1;
         self.flights.insert(number, flight);
@@ -173,7 +160,7 @@ impl Driver {
 
     fn arrived(&mut self, mut flight: Flight, result: i32) -> io::Result<()> {
         let Some(done) = flight.request.done.take() else {
-            self.queue.counters.stuck.fetch_sub(1, Relaxed);
+            self.queue.counters.came_back();
             return Ok(());
         };
         let outcome = match usize::try_from(result) {
@@ -188,7 +175,7 @@ impl Driver {
                 flight.request.done = Some(done);
                 return self.launch(flight);
             }
-            Ok(false) => self.tell(Some(done), Ok(flight.request.action.into_buf())),
+            Ok(false) => self.tell(Some(done), Ok(flight.request.buf)),
             Err(error) => self.tell(Some(done), Err(error)),
         }
         Ok(())
@@ -201,22 +188,22 @@ impl Driver {
         for flight in self.flights.values_mut().filter(|flight| flight.request.done.is_some()) {
             let deadline = flight.request.deadline;
             if deadline <= now {
-                self.queue.counters.stuck.fetch_add(1, Relaxed);
+                self.queue.counters.stuck();
                 told.push(flight.request.done.take());
             } else {
                 earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)));
             }
         }
         for done in told {
-            self.queue.counters.stalls.fetch_add(1, Relaxed);
+            self.queue.counters.stalled();
             self.tell(done, Err(io::ErrorKind::TimedOut.into()));
         }
         earliest.map_or(IDLE, |earliest| earliest.saturating_duration_since(now))
     }
 
-    fn tell(&self, done: Option<Done>, outcome: io::Result<Option<PooledBuf>>) {
+    fn tell(&self, done: Option<Done>, outcome: io::Result<PooledBuf>) {
         if outcome.is_err() {
-            self.queue.counters.errors.fetch_add(1, Relaxed);
+            self.queue.counters.failed();
         }
         // A caller's fault is not everybody's.
         if let Some(done) = done
@@ -229,18 +216,13 @@ impl Driver {
 
 /// Counts what came through, and says whether something is left.
 fn continue_after(flight: &mut Flight, count: usize) -> io::Result<bool> {
-    let (Action::Read { buf, .. } | Action::Write { buf, .. }) = &flight.request.action else {
-        return Ok(false);
-    };
-    let len = buf.len();
-    if flight.through + count >= len {
+    if flight.through + count >= flight.request.buf.len() {
         return Ok(false);
     }
     // Direct IO goes on from a block, so a part of one is done again.
     let whole = count - count % BLOCK;
     if whole == 0 {
-        let read = matches!(flight.request.action, Action::Read { .. });
-        return Err(if read { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::WriteZero }.into());
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     flight.through += whole;
     Ok(true)

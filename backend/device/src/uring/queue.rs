@@ -2,73 +2,29 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::FallocateFlags;
 
-use crate::IoCounters;
+use crate::counters::Counters;
 use crate::pool::PooledBuf;
 
 /// Requests that may wait for the driver.
 const WAITING: usize = 4096;
 
-/// Takes the outcome of a request; a read's and a write's buffer comes back with it.
-pub(super) type Done = Box<dyn FnOnce(io::Result<Option<PooledBuf>>) + Send>;
+/// Takes the outcome of a read.
+pub(super) type Done = Box<dyn FnOnce(io::Result<PooledBuf>) + Send>;
 
-/// What the host is to do.
-#[derive(Debug)]
-pub(super) enum Action {
-    Read { offset: u64, buf: PooledBuf },
-    Write { offset: u64, buf: PooledBuf },
-    Flush,
-    Erase { range: Range<u64>, mode: FallocateFlags },
-}
-
-impl Action {
-    pub(super) const fn offset(&self) -> u64 {
-        match self {
-            Self::Read { offset, .. } | Self::Write { offset, .. } => *offset,
-            Self::Flush => 0,
-            Self::Erase { range, .. } => range.start,
-        }
-    }
-
-    pub(super) fn into_buf(self) -> Option<PooledBuf> {
-        match self {
-            Self::Read { buf, .. } | Self::Write { buf, .. } => Some(buf),
-            Self::Flush | Self::Erase { .. } => None,
-        }
-    }
-}
-
-/// An action, who waits for it, and for how long.
+/// What is to be read, who waits for it, and for how long.
 pub(super) struct Request {
-    pub(super) action: Action,
+    pub(super) offset: u64,
+    /// As long as what is to be read.
+    pub(super) buf: PooledBuf,
     /// `None` once it has been told.
     pub(super) done: Option<Done>,
     pub(super) deadline: Instant,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) errors: AtomicU64,
-    pub(super) stalls: AtomicU64,
-    pub(super) stuck: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn read(&self) -> IoCounters {
-        IoCounters {
-            errors: self.errors.load(Relaxed),
-            stalls: self.stalls.load(Relaxed),
-            stuck: self.stuck.load(Relaxed),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -85,13 +41,13 @@ pub(super) struct Queue {
     room: Condvar,
     /// Wakes the driver.
     pub(super) wake: OwnedFd,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Queue {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(counters: Arc<Counters>) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { state: Mutex::default(), room: Condvar::new(), wake, counters: Counters::default() })
+        Ok(Self { state: Mutex::default(), room: Condvar::new(), wake, counters })
     }
 
     /// Queues a request; where that cannot be, it is told so at once.
@@ -114,7 +70,7 @@ impl Queue {
         while !state.stopped && state.waiting.len() >= WAITING {
             let left = request.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                self.counters.stalls.fetch_add(1, Relaxed);
+                self.counters.stalled();
                 return Err(io::ErrorKind::TimedOut.into());
             }
             state = self.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -2,15 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Counters;
 use crate::ReadDone;
+use crate::counters::Counters;
 
 /// A read that is to be told of exactly once, by whoever comes first: the thread that has read, or the watch.
 pub(super) struct Pending {
@@ -39,20 +38,24 @@ impl Pending {
     /// Tells the outcome, unless it was given up.
     pub(super) fn finish(&self, outcome: io::Result<Bytes>) {
         let Some(done) = self.lock().done.take() else {
-            self.counters.stuck.fetch_sub(1, Relaxed);
+            self.counters.came_back();
             return;
         };
-        self.counters.errors.fetch_add(outcome.is_err().into(), Relaxed);
+        if outcome.is_err() {
+            self.counters.failed();
+        }
         done(outcome);
     }
 
     fn give_up(&self) {
         let mut state = self.lock();
         let Some(done) = state.done.take() else { return };
-        self.counters.stuck.fetch_add(state.began.into(), Relaxed);
+        if state.began {
+            self.counters.stuck();
+        }
         drop(state);
-        self.counters.stalls.fetch_add(1, Relaxed);
-        self.counters.errors.fetch_add(1, Relaxed);
+        self.counters.stalled();
+        self.counters.failed();
         done(Err(io::ErrorKind::TimedOut.into()));
     }
 

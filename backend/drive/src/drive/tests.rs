@@ -3,14 +3,26 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::*;
 use crate::store::tests::{IDENTITY, device, key, shard};
 use crate::store::{DeviceFailed, Store};
-use weft_device::{Fault, MemoryDevice};
+use weft_device::{Fault, MemoryDevice, OnStall};
 
 /// A device whose flushes tell that they began and wait until they may go on.
-#[derive(Debug)]
 struct Gated {
     inner: Arc<MemoryDevice>,
     began: Mutex<Sender<()>>,
     may_go: Mutex<Receiver<()>>,
+    on_stall: Mutex<Vec<OnStall>>,
+}
+
+impl fmt::Debug for Gated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gated").finish_non_exhaustive()
+    }
+}
+
+impl Gated {
+    fn new(inner: Arc<MemoryDevice>, began: Sender<()>, may_go: Receiver<()>) -> Self {
+        Self { inner, began: began.into(), may_go: may_go.into(), on_stall: Mutex::default() }
+    }
 }
 
 impl Device for Gated {
@@ -40,6 +52,10 @@ impl Device for Gated {
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         self.inner.punch(range)
     }
+
+    fn on_stall(&self, tell: OnStall) {
+        threads::locked(&self.on_stall).push(tell);
+    }
 }
 
 fn start(device: AnyDevice, settings: DriveSettings) -> (Drive, DriveThreads) {
@@ -52,7 +68,7 @@ async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
     let (began, flush_began) = channel();
     let (go, may_go) = channel();
     let inner = device(16);
-    let gated = Gated { inner: inner.clone(), began: Mutex::new(began), may_go: Mutex::new(may_go) };
+    let gated = Gated::new(inner.clone(), began, may_go);
     let settings = DriveSettings { writes_waiting: 9, ..DriveSettings::default() };
     let (drive, threads) = start(Arc::new(gated), settings);
 
@@ -206,7 +222,7 @@ async fn bytes_that_wait_to_be_written_are_bounded() {
     let settings = DriveSettings { write_bytes: 30_000, ..DriveSettings::default() };
     let (began, flush_began) = channel();
     let (go, may_go) = channel();
-    let gated = Gated { inner: device(16), began: Mutex::new(began), may_go: Mutex::new(may_go) };
+    let gated = Gated::new(device(16), began, may_go);
     let (drive, threads) = start(Arc::new(gated), settings);
     let put = |seq| {
         let (drive, (header, payload)) = (drive.clone(), shard(seq, 60_000, 1));
@@ -226,7 +242,7 @@ async fn bytes_that_wait_to_be_written_are_bounded() {
 async fn a_device_that_does_not_answer_is_not_waited_for_forever() {
     let (began, flush_began) = channel();
     let (go, may_go) = channel();
-    let gated = Gated { inner: device(16), began: Mutex::new(began), may_go: Mutex::new(may_go) };
+    let gated = Gated::new(device(16), began, may_go);
     let (drive, threads) = start(Arc::new(gated), DriveSettings::default());
     let (header, payload) = shard(1, 100, 1);
     let unknown = drive.put(header, payload).await.expect_err("nobody knows");
@@ -256,5 +272,69 @@ async fn a_medium_without_space_says_so_and_takes_what_comes_when_it_has_some() 
     assert_eq!(drive.report().warning, None);
     medium.set_fault(Fault::None);
     put(1).await.expect("there is room again");
+    threads.close();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_device_that_holds_up_the_writer_is_told_and_nothing_more_is_taken() {
+    let (began, flush_began) = channel();
+    let (go, may_go) = channel();
+    let gated = Arc::new(Gated::new(device(16), began, may_go));
+    let (drive, threads) = start(gated.clone(), DriveSettings::default());
+    let put = |seq| {
+        let (drive, (header, payload)) = (drive.clone(), shard(seq, 5000, 1));
+        tokio::spawn(async move { drive.put(header, payload).await })
+    };
+    go.send(()).expect("the drive runs");
+    put(100).await.expect("ran").expect("stored");
+    flush_began.recv().expect("it was flushed");
+    let first = put(0);
+    tokio::task::yield_now().await;
+    flush_began.recv().expect("the first put is being flushed");
+    let second = put(1);
+    tokio::task::yield_now().await;
+    threads::locked(&gated.on_stall).iter().for_each(|tell| tell());
+    assert!(matches!(first.await.expect("ran"), Err(DriveError::Closed)), "nothing is known of it");
+    assert!(matches!(second.await.expect("ran"), Err(DriveError::Closed)), "nor of what waits behind it");
+    assert!(matches!(put(2).await.expect("ran"), Err(DriveError::Closed)));
+    let (_, stored) = shard(100, 5000, 1);
+    assert_eq!(drive.read(key(100), 0..100).await.expect("reads go on"), stored.slice(..100));
+    assert!(drive.report().warning.expect("somebody should know").contains("does not answer"));
+    // The thread is left behind: this would not return otherwise.
+    threads.close();
+    drop(go);
+}
+
+#[tokio::test]
+async fn a_group_of_several_runtimes_is_answered_on_all_of_them() {
+    let (began, flush_began) = channel();
+    let (go, may_go) = channel();
+    let (drive, threads) = start(Arc::new(Gated::new(device(16), began, may_go)), DriveSettings::default());
+    let put = |seq| {
+        let (drive, (header, payload)) = (drive.clone(), shard(seq, 5000, 1));
+        async move { drive.put(header, payload).await }
+    };
+    let first = tokio::spawn(put(0));
+    tokio::task::yield_now().await;
+    flush_began.recv().expect("the first put is being flushed");
+    let here: Vec<_> = (1..4).map(put).map(tokio::spawn).collect();
+    tokio::task::yield_now().await;
+    let (put, (done, elsewhere)) = (put(4), channel());
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        runtime.block_on(async {
+            let put = tokio::spawn(put);
+            tokio::task::yield_now().await;
+            done.send(()).expect("waits");
+            put.await.expect("ran").expect("stored")
+        })
+    });
+    elsewhere.recv().expect("it waits too");
+    drop(go);
+    first.await.expect("ran").expect("stored");
+    for put in here {
+        put.await.expect("ran").expect("stored");
+    }
+    assert_eq!(other.join().expect("ran"), Stored::Appended);
     threads.close();
 }

@@ -1,11 +1,13 @@
 //! The thread of a drive.
 
 use std::io;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use weft_wire::drive::{ShardHeader, ShardKey};
 
@@ -29,15 +31,51 @@ pub(super) enum Change {
     DeleteItems { keys: Vec<ItemKey>, done: Waits<u32, DeleteError> },
 }
 
+/// How long nothing must come before what is not urgent is cleaned: between two writes of a caller that waits for each,
+/// cleaning would only be in its way.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// What waits for the writer.
 pub(super) enum Job {
-    /// The bytes that it holds are given back when it is done.
-    Change(Change, OwnedSemaphorePermit),
+    Change(Waiting),
     Stop,
 }
 
-/// What was applied and is not durable yet: answers once it is told whether it is.
-type Applied = Box<dyn FnOnce(Flushed)>;
+/// A change that waits for the writer.
+pub(super) struct Waiting {
+    pub(super) change: Change,
+    /// The bytes that it holds; they are given back when it is done.
+    pub(super) held: OwnedSemaphorePermit,
+    /// Where its caller waits.
+    pub(super) runtime: Option<Handle>,
+}
+
+/// Why nobody needs to wait for the writer any more.
+#[derive(Debug)]
+pub(super) enum Over {
+    Ended,
+    /// The device holds it up.
+    Stalled,
+}
+
+/// Tells that the thread ended, however it did.
+struct Ended(Sender<Over>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Nobody listens when the drive is left behind.
+        let _ = self.0.send(Over::Ended);
+    }
+}
+
+/// Answers once it is told whether what was applied is durable.
+type Answer = Box<dyn FnOnce(Flushed) + Send>;
+
+/// What was applied and is not durable yet.
+struct Applied {
+    answer: Answer,
+    runtime: Option<Handle>,
+}
 
 /// The state behind a lock that a panicking thread may have held: every state of it is complete.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -59,15 +97,15 @@ pub(super) fn writer(
     store: Store<AnyDevice>,
     queue: Receiver<Job>,
     failure: Arc<Mutex<Option<String>>>,
+    ends: Sender<Over>,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name("drive-write".to_owned()).spawn(move || {
-        let mut store = store;
-        while let Some((change, held)) = next(&mut store, &queue, &failure) {
-            let (group, stop) = apply_group(&mut store, change, held, &queue);
+        let (mut store, _ended) = (store, Ended(ends));
+        while let Some(first) = next(&mut store, &queue, &failure) {
+            let (group, stop) = apply_group(&mut store, first, &queue);
             let flushed = store.flush();
             tell(&flushed, &failure);
-            let outcome = Flushed::of(&flushed);
-            group.into_iter().for_each(|answer| answer(outcome));
+            answer(group, Flushed::of(&flushed));
             if stop {
                 break;
             }
@@ -78,44 +116,51 @@ pub(super) fn writer(
     })
 }
 
-/// Waits for a change, cleaning meanwhile; `None` when the thread is to stop.
+/// Waits for a change, cleaning when none comes; `None` when the thread is to stop.
 fn next(
     store: &mut Store<AnyDevice>,
     queue: &Receiver<Job>,
     failure: &Mutex<Option<String>>,
-) -> Option<(Change, OwnedSemaphorePermit)> {
-    let job = loop {
-        match queue.try_recv() {
-            Ok(job) => break job,
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => {}
-        }
+) -> Option<Waiting> {
+    let mut come = queue.recv_timeout(QUIET);
+    while matches!(come, Err(RecvTimeoutError::Timeout)) {
         let cleaned = store.clean(true);
         tell(&cleaned, failure);
-        if !matches!(cleaned, Ok(true)) {
-            break queue.recv().ok()?;
-        }
-    };
-    match job {
-        Job::Change(change, held) => Some((change, held)),
-        Job::Stop => None,
+        come = match cleaned {
+            Ok(true) => queue.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            }),
+            _ => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+    }
+    match come {
+        Ok(Job::Change(waiting)) => Some(waiting),
+        Ok(Job::Stop) | Err(_) => None,
     }
 }
 
+/// Answers a group. Callers of one runtime are answered there, with one wake-up for all of them.
+fn answer(group: Vec<Applied>, outcome: Flushed) {
+    let home = group.first().and_then(|first| first.runtime.clone()).filter(|_| group.len() > 1);
+    let Some(home) = home else {
+        return group.into_iter().for_each(|applied| (applied.answer)(outcome));
+    };
+    let is_home = |applied: &Applied| applied.runtime.as_ref().is_some_and(|other| other.id() == home.id());
+    let (there, elsewhere): (Vec<_>, Vec<_>) = group.into_iter().partition(is_home);
+    elsewhere.into_iter().for_each(|applied| (applied.answer)(outcome));
+    home.spawn(async move { there.into_iter().for_each(|applied| (applied.answer)(outcome)) });
+}
+
 /// Applies a change and what waits behind it; also says whether the thread is to stop.
-fn apply_group(
-    store: &mut Store<AnyDevice>,
-    first: Change,
-    held: OwnedSemaphorePermit,
-    queue: &Receiver<Job>,
-) -> (Vec<Applied>, bool) {
-    let mut bytes = held.num_permits();
-    let mut group = vec![apply(store, first, held)];
+fn apply_group(store: &mut Store<AnyDevice>, first: Waiting, queue: &Receiver<Job>) -> (Vec<Applied>, bool) {
+    let mut bytes = first.held.num_permits();
+    let mut group = vec![apply(store, first)];
     while group.len() < GROUP_CHANGES && bytes < GROUP_BYTES {
         match queue.try_recv() {
-            Ok(Job::Change(change, held)) => {
-                bytes += held.num_permits();
-                group.push(apply(store, change, held));
+            Ok(Job::Change(waiting)) => {
+                bytes += waiting.held.num_permits();
+                group.push(apply(store, waiting));
             }
             Ok(Job::Stop) => return (group, true),
             Err(_) => break,
@@ -124,8 +169,8 @@ fn apply_group(
     (group, false)
 }
 
-fn apply(store: &mut Store<AnyDevice>, change: Change, held: OwnedSemaphorePermit) -> Applied {
-    match change {
+fn apply(store: &mut Store<AnyDevice>, Waiting { change, held, runtime }: Waiting) -> Applied {
+    let answer = match change {
         Change::Put { header, payload, done } => later(done, held, store.put(&header, payload)),
         Change::Delete { keys, done } => {
             let deleted = keys.into_iter().try_fold(0, |sum, key| Ok(sum + u32::from(store.delete(key)?)));
@@ -133,7 +178,8 @@ fn apply(store: &mut Store<AnyDevice>, change: Change, held: OwnedSemaphorePermi
         }
         Change::PutItem { key, value, done } => later(done, held, store.put_item(&key, &value)),
         Change::DeleteItems { keys, done } => later(done, held, store.delete_items(&keys)),
-    }
+    };
+    Applied { answer, runtime }
 }
 
 /// What became of a group.
@@ -162,10 +208,10 @@ fn is_full(error: &DeviceFailed) -> bool {
 }
 
 /// Answers when it is known whether the outcome is durable. A caller that does not wait any more is not told.
-fn later<T, E>(done: Waits<T, E>, held: OwnedSemaphorePermit, outcome: Result<T, E>) -> Applied
+fn later<T, E>(done: Waits<T, E>, held: OwnedSemaphorePermit, outcome: Result<T, E>) -> Answer
 where
-    T: 'static,
-    E: From<DeviceFailed> + 'static,
+    T: Send + 'static,
+    E: From<DeviceFailed> + Send + 'static,
 {
     Box::new(move |flushed| {
         let outcome = match flushed {
