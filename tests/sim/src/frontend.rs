@@ -84,12 +84,11 @@ impl Frontend {
 
     /// Makes a call of metadata.
     pub(crate) async fn ask(&self, call: Meta, deadline: Duration) -> Served<MetaReply, MetaError> {
-        let node = self.node;
-        let asked = format!("{call:?}");
+        let (node, from) = (self.node, self.endpoint.node);
+        self.world.trace.detail(format_args!("{from} asks {call:?}"));
         let answer =
             self.to_compute(deadline, move |world, process| process.meta(world, node, call.clone())).await;
-        let node = self.endpoint.node;
-        self.world.trace.detail(format_args!("{node} asked {asked}, answered {answer:?}"));
+        self.world.trace.detail(format_args!("{from} is answered {answer:?}"));
         answer
     }
 

@@ -21,8 +21,8 @@ pub(crate) type Pages = BTreeMap<u64, Arc<Page>>;
 /// Something that was done to a medium, whether or not it had an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Io {
-    /// Read.
-    Read { offset: u64, len: usize },
+    /// Read: the first bytes of the hash of what.
+    Read { offset: u64, len: usize, content: u64 },
     /// Written: the first bytes of the hash of what.
     Write { offset: u64, len: usize, content: u64 },
     /// Flushed.
@@ -146,6 +146,10 @@ impl Media {
     }
 }
 
+fn content(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(blake3::hash(bytes).as_bytes()[..8].try_into().expect("8 bytes"))
+}
+
 fn apply(pages: &mut Pages, number: u64, page: Option<Arc<Page>>) {
     match page {
         Some(page) => drop(pages.insert(number, page)),
@@ -178,12 +182,11 @@ impl Device for Media {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.state();
-        state.ios.push(Io::Read { offset, len: buf.len() });
         if state.dead || offset.saturating_add(buf.len() as u64) > self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut at = offset;
-        let mut rest = buf;
+        let mut rest = &mut *buf;
         while !rest.is_empty() {
             let within = (at % BLOCK as u64) as usize;
             let len = rest.len().min(BLOCK - within);
@@ -195,6 +198,7 @@ impl Device for Media {
             at += len as u64;
             rest = behind;
         }
+        state.ios.push(Io::Read { offset, len: buf.len(), content: content(buf) });
         Ok(())
     }
 
@@ -207,8 +211,7 @@ impl Device for Media {
         if !aligned || offset.saturating_add(bytes.len() as u64) > self.size {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let content = u64::from_le_bytes(blake3::hash(bytes).as_bytes()[..8].try_into().expect("8 bytes"));
-        self.act(Io::Write { offset, len: bytes.len(), content }, |state| {
+        self.act(Io::Write { offset, len: bytes.len(), content: content(bytes) }, |state| {
             for (number, page) in (offset / BLOCK as u64..).zip(bytes.as_chunks::<BLOCK>().0) {
                 let page = Arc::new(*page);
                 state.seen.insert(number, Arc::clone(&page));

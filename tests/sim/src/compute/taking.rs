@@ -193,7 +193,9 @@ impl Process {
         let index = match recover_index(&log, &self.index).await {
             Ok(Recovered { index, .. }) => index,
             Err(error) => {
-                world.trace.note(format_args!("c{} has no index: {error}", self.number));
+                // Where the index lies is another place each time.
+                let told = error.to_string().replace(&*self.index.to_string_lossy(), "of the node");
+                world.trace.note(format_args!("c{} has no index: {told}", self.number));
                 return None;
             }
         };
