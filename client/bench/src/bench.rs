@@ -10,7 +10,7 @@ use crate::ceilings;
 use crate::ground::{self, Ground, Warmth};
 use crate::machine::Machine;
 use crate::parameters::Parameters;
-use crate::processes::Ledger;
+use crate::processes::{Ledger, busy_ticks};
 use crate::report::{ClusterFacts, Report, Row, Run};
 use crate::site::{self, Site};
 use crate::statistics::per_second;
@@ -153,9 +153,9 @@ impl<'a> Course<'a> {
         let warmth = if workload.is_cold() { Some(self.chill(site)?) } else { None };
         ground::settle(self.ground, &mut self.ledger);
         site.stop.check()?;
-        let (cluster_before, bench_before) = (self.cluster_cpu(), bench_cpu());
+        let (cluster_before, bench_before, host_before) = (self.cluster_cpu(), bench_cpu(), host_cpu());
         let measured = work.measure(site, run)?;
-        let (cluster_within, bench_within) = (self.cluster_cpu(), bench_cpu());
+        let (cluster_within, bench_within, host_within) = (self.cluster_cpu(), bench_cpu(), host_cpu());
         ground::settle(self.ground, &mut self.ledger);
         let cluster_after = self.cluster_cpu();
         let rate = match workload.unit() {
@@ -163,15 +163,17 @@ impl<'a> Course<'a> {
             Unit::Operations => per_second(measured.operations, measured.elapsed),
         };
         let counted = !self.ledger.is_empty();
+        let (bench, within) = (bench_within - bench_before, cluster_within - cluster_before);
         Ok(Run {
             rate,
             seconds: measured.elapsed.as_secs_f64(),
             operations: measured.operations,
             bytes: measured.bytes,
             latency_us: measured.latency,
-            cluster_cpu_seconds_within: counted.then_some(cluster_within - cluster_before),
+            cluster_cpu_seconds_within: counted.then_some(within),
             cluster_cpu_seconds: counted.then_some(cluster_after - cluster_before),
-            bench_cpu_seconds: bench_within - bench_before,
+            bench_cpu_seconds: bench,
+            other_cpu_seconds: (host_within - host_before - bench - within).max(0.0),
             warmth,
             direct: measured.direct,
         })
@@ -195,6 +197,12 @@ impl<'a> Course<'a> {
 #[expect(clippy::cast_precision_loss, reason = "hundredths of seconds")]
 fn seconds(ticks: u64) -> f64 {
     ticks as f64 / clock_ticks_per_second() as f64
+}
+
+/// CPU seconds of everything on this host so far.
+fn host_cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    seconds(busy_ticks(&stat).unwrap_or_default())
 }
 
 /// CPU seconds of this process so far.

@@ -74,6 +74,15 @@ pub(crate) fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
+/// Clock ticks in which any CPU of the host was at work, for anybody, out of the text of `/proc/stat`.
+pub(crate) fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = fields.split_ascii_whitespace().map_while(|field| field.parse().ok()).collect();
+    // user, nice, system, then idle and waiting for IO, then irq, softirq and steal; guests are in user already.
+    let [user, nice, system, _, _, irq, softirq, steal] = *ticks.first_chunk()?;
+    Some(user + nice + system + irq + softirq + steal)
+}
+
 /// The high-water mark of resident memory in bytes, out of the text of `/proc/<pid>/status`.
 pub(crate) fn peak_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -118,6 +127,8 @@ mod tests {
             assert_eq!(cpu_ticks(&stat), Some(14 + 15), "{command}");
         }
         assert_eq!(cpu_ticks("77 (weftd) S 1 2"), None);
+        assert_eq!(busy_ticks("cpu  1 2 3 1000 1000 4 5 6 7 8\ncpu0 9\n"), Some(1 + 2 + 3 + 4 + 5 + 6));
+        assert_eq!(busy_ticks("cpu 1 2 3\n"), None);
         assert_eq!(peak_bytes("Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t  1024 kB\n"), Some(1 << 20));
         assert_eq!(peak_bytes("Name:\tkthread\n"), None);
     }

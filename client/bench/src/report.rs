@@ -95,6 +95,8 @@ pub struct Run {
     pub cluster_cpu_seconds: Option<f64>,
     /// CPU seconds of this bench.
     pub bench_cpu_seconds: f64,
+    /// CPU seconds that others took of this host while it was measured: neither the cluster nor this bench.
+    pub other_cpu_seconds: f64,
     /// How much was forgotten before.
     pub warmth: Option<Warmth>,
     /// Whether it went around the page cache.
@@ -143,6 +145,7 @@ mod tests {
             cluster_cpu_seconds_within: Some(0.4),
             cluster_cpu_seconds: Some(0.5),
             bench_cpu_seconds: 0.1,
+            other_cpu_seconds: 0.0,
             warmth,
             direct: Some(true),
         }

@@ -85,7 +85,27 @@ pub fn headline(report: &Report) -> String {
 pub fn remarks(report: &Report) -> Vec<String> {
     let warmths = report.workloads.iter().filter_map(|row| row.warmth.as_ref());
     let reasons: BTreeSet<_> = warmths.filter_map(|warmth| warmth.why.as_deref()).collect();
-    reasons.into_iter().map(|why| format!("not cold: {why}")).collect()
+    let cold = reasons.into_iter().map(|why| format!("not cold: {why}"));
+    let others = share_of_others(report);
+    let crowded = (others > CROWDED).then(|| {
+        format!(
+            "others took {:.0} % of this host's CPUs meanwhile: rates and ceilings are lower bounds, and those per CPU \
+             second tell more",
+            others * 100.0
+        )
+    });
+    cold.chain(crowded).collect()
+}
+
+/// The part of the CPUs that others may take before it must be said.
+const CROWDED: f64 = 0.1;
+
+/// Which part of the host's CPUs others took while it was measured.
+#[expect(clippy::cast_precision_loss, reason = "there are not so many cores")]
+fn share_of_others(report: &Report) -> f64 {
+    let runs = || report.workloads.iter().flat_map(|row| &row.runs);
+    let there: f64 = runs().map(|run| run.seconds).sum::<f64>() * report.machine.cores as f64;
+    runs().map(|run| run.other_cpu_seconds).sum::<f64>() / there.max(1e-9)
 }
 
 /// The ceilings by themselves.
@@ -123,6 +143,75 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ceilings::{Bound, Ceiling};
+    use crate::ground::{Pages, Warmth};
+    use crate::machine::Machine;
+    use crate::parameters::Parameters;
+    use crate::processes::PeakMemory;
+    use crate::report::Run;
+    use crate::statistics::Latency;
+    use crate::workload::{Depth, Workload};
+
+    fn report(other_cpu_seconds: f64, why: Option<&str>) -> Report {
+        let warmth = Warmth { restarted: why.is_none(), pages: Pages::All, why: why.map(str::to_owned) };
+        let run = Run {
+            rate: 1234.0,
+            seconds: 2.0,
+            operations: 2468,
+            bytes: 0,
+            latency_us: Some(Latency { p50: 700.0, p99: 2500.0, max: 9000.0 }),
+            cluster_cpu_seconds_within: Some(1.0),
+            cluster_cpu_seconds: Some(1.5),
+            bench_cpu_seconds: 0.25,
+            other_cpu_seconds,
+            warmth: Some(warmth),
+            direct: Some(false),
+        };
+        let mut row = Row::of(Workload::RandRead(Depth::One), vec![run]).expect("a run");
+        row.bounds = vec![Bound { name: "QUIC", rate: 2468.0, ratio: 0.5 }];
+        Report {
+            path: "/mnt".into(),
+            machine: Machine { cores: 2, ..Machine::here("fuse".to_owned()) },
+            parameters: Parameters::small(7),
+            cluster: None,
+            workloads: vec![row],
+            ceilings: vec![Ceiling { name: "QUIC".to_owned(), rate: 2468.0, unit: "/s" }],
+            memory: vec![PeakMemory { container: "drive0".to_owned(), peak_bytes: 1 << 20 }],
+            cluster_cpu_seconds: 9.0,
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_without_a_legend() {
+        let report = report(0.0, None);
+        let cells = report.workloads[0].cells();
+        let expected = [
+            "rand-read-d1",
+            "1,234/s",
+            "1,234 to 1,234",
+            "700",
+            "2,500",
+            "1.50",
+            "1,645",
+            "0.25",
+            "50 % of 2,468: QUIC",
+            "cold, through the page cache",
+        ];
+        assert_eq!(cells, expected.map(str::to_owned));
+        assert_eq!(ceilings(&report), [["QUIC".to_owned(), "2,468 /s".to_owned()]]);
+        assert_eq!(memory(&report), [["drive0".to_owned(), "1.00 MiB".to_owned()]]);
+        assert!(headline(&report).contains("SMALL") && headline(&report).contains("seed 7"));
+    }
+
+    #[test]
+    fn what_makes_figures_doubtful_is_said() {
+        assert_eq!(remarks(&report(0.3, None)), Vec::<String>::new());
+        let lines = remarks(&report(1.0, Some("others use it")));
+        assert!(
+            lines.len() == 2 && lines[0].contains("others use it") && lines[1].contains("25 %"),
+            "{lines:?}"
+        );
+    }
 
     #[test]
     fn figures_have_the_digits_that_matter() {
