@@ -55,13 +55,20 @@ pub struct DriveSettings {
     pub patience: Duration,
 }
 
+/// Bytes of puts that wait unless it is said otherwise; what goes beyond is refused. With the bytes of
+/// [answers](READ_BYTES), 38 MiB of free read buffers and 48 MiB of records to be written a drive's buffers have 214 MiB
+/// at most.
+const WRITE_BYTES: usize = 80 << 20;
+/// Bytes of answers that are not sent yet unless it is said otherwise; what goes beyond waits.
+const READ_BYTES: usize = 48 << 20;
+
 impl Default for DriveSettings {
     fn default() -> Self {
         Self {
             writes_waiting: 512,
-            write_bytes: 256 << 20,
+            write_bytes: WRITE_BYTES,
             reads_waiting: 1024,
-            read_bytes: 256 << 20,
+            read_bytes: READ_BYTES,
             patience: Duration::from_secs(60),
         }
     }
