@@ -101,14 +101,6 @@ fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, FsError>) 
     }
 }
 
-/// How a file is cached by the kernel: pages stay over an open, since extents do not change behind the mount.
-fn open_flags(flags: OpenFlags) -> FopenFlags {
-    let reads_only = flags.acc_mode() == fuser::OpenAccMode::O_RDONLY;
-    let base = FopenFlags::FOPEN_KEEP_CACHE;
-    // A descriptor that only reads has nothing to send at close.
-    if reads_only { base | FopenFlags::FOPEN_NOFLUSH } else { base }
-}
-
 /// What the descriptor is for. Appending is left to the kernel, which holds the file's length: a page of a mapping
 /// that is written through an appending descriptor must go to its own place.
 fn open_mode(flags: OpenFlags) -> OpenMode {
@@ -278,7 +270,7 @@ impl Filesystem for Adapter {
         self.core.spawn(async move {
             let handle =
                 or_refuse!(core.open(inode, open_mode(flags)).await.map_err(|error| errno(&error)), reply);
-            reply.opened(FileHandle(handle.get()), open_flags(flags));
+            reply.opened(FileHandle(handle.get()), kernel::open_flags(flags));
         });
     }
 
@@ -304,7 +296,7 @@ impl Filesystem for Adapter {
                 &file_attr(&found),
                 generation,
                 handle,
-                open_flags(OpenFlags(flags)),
+                kernel::open_flags(OpenFlags(flags)),
             );
         });
     }

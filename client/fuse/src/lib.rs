@@ -1,12 +1,13 @@
 //! Translates the kernel's requests to core. Nothing below this crate knows FUSE.
 //!
 //! - [`Mounted`]: a core that the kernel shows at a path.
+//! - [`kernel`]: what is agreed with the kernel.
 //! - [`MountOptions`]: what the mount allows.
 
 mod adapter;
 mod attributes;
 mod errno;
-mod kernel;
+pub mod kernel;
 mod listing;
 mod mount;
 mod options;

@@ -64,8 +64,10 @@ pub const PLAN: [(&str, Room); 24] = [
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` builds on the messages that it executes.
-pub const SIDEWAYS: [(&str, &str); 2] = [("weft-fuse", "weft-core"), ("weft-meta", "weft-wire")];
+/// `weft-meta` builds on the messages that it executes, and `weft-bench` holds a mount against the kernel's interface
+/// under the same agreement.
+pub const SIDEWAYS: [(&str, &str); 3] =
+    [("weft-fuse", "weft-core"), ("weft-bench", "weft-fuse"), ("weft-meta", "weft-wire")];
 
 /// Which wings a wing may build on, besides itself.
 pub const WINGS: [(&str, &[&str]); 6] = [

@@ -4,10 +4,11 @@ mod filesystem;
 mod memory;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use fuser::{BackgroundSession, MountOption, Session};
 use rustix::mount::UnmountFlags;
+use weft_fuse::kernel;
 use weft_types::ByteCount;
 
 use crate::bench::Course;
@@ -21,10 +22,6 @@ use crate::workload::Workload;
 use crate::{BenchError, ground};
 use filesystem::MemoryFs;
 
-/// Threads that read requests, as a Weft mount has.
-const THREADS: usize = 2;
-/// What the kernel reads ahead of a sequential reader, in KiB, as on a Weft mount.
-const READ_AHEAD_KIB: u32 = 4096;
 /// The large file at most: it lies in memory.
 const BYTES_MAX: u64 = 256 << 20;
 /// How long a random workload goes on at most.
@@ -43,18 +40,14 @@ impl Mounted {
         let at = std::env::temp_dir().join(format!(".weft-bench-fuse-{tag:016x}"));
         std::fs::create_dir(&at)?;
         let mut mounted = Self { at, session: None };
-        let mut config = Config::default();
-        config.mount_options = vec![
+        let config = kernel::session(vec![
             MountOption::FSName("weft-bench".to_owned()),
             MountOption::Subtype("weft-bench".to_owned()),
             MountOption::DefaultPermissions,
             MountOption::NoAtime,
-        ];
-        config.acl = SessionACL::All;
-        config.n_threads = Some(THREADS);
-        config.clone_fd = true;
+        ]);
         mounted.session = Some(Session::new(MemoryFs::new(bytes), &mounted.at, &config)?.spawn()?);
-        raise_read_ahead(&mounted.at);
+        kernel::raise_read_ahead(&mounted.at);
         Ok(mounted)
     }
 }
@@ -67,16 +60,6 @@ impl Drop for Mounted {
         }
         // Nobody can do anything about it.
         let _ = std::fs::remove_dir(&self.at);
-    }
-}
-
-/// Only root may; where it does not go, the ceiling is that much lower, as the mount's figure is.
-fn raise_read_ahead(at: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    if let Ok(meta) = std::fs::metadata(at) {
-        let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-        let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-        let _ = std::fs::write(setting, READ_AHEAD_KIB.to_string());
     }
 }
 

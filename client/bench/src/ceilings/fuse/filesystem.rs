@@ -6,21 +6,17 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
+
+use weft_fuse::kernel;
 
 use super::memory::{Pool, Tree};
 
 /// How long the kernel may believe what it was told.
 const TTL: Duration = Duration::from_secs(3600);
-/// Largest WRITE, and largest READ.
-const REQUEST_BYTES_MAX: u32 = 1 << 20;
-/// Requests that the kernel keeps under way in the background.
-const BACKGROUND_MAX: u16 = 64;
-
 /// A filesystem that costs as little as one can.
 pub(super) struct MemoryFs {
     tree: RwLock<Tree>,
@@ -68,21 +64,7 @@ fn answer(reply: ReplyEmpty, result: Result<(), Errno>) {
 
 impl Filesystem for MemoryFs {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_ASYNC_READ,
-            InitFlags::FUSE_BIG_WRITES,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_MAX_PAGES,
-        ];
-        for flag in wanted {
-            let _ = config.add_capabilities(flag);
-        }
-        let _ = config.set_max_write(REQUEST_BYTES_MAX);
-        let _ = config.set_max_readahead(REQUEST_BYTES_MAX);
-        let _ = config.set_max_background(BACKGROUND_MAX);
+        kernel::agree(config);
         Ok(())
     }
 
@@ -153,7 +135,7 @@ impl Filesystem for MemoryFs {
     }
 
     fn open(&self, _: &Request, _inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), open_flags(flags));
+        reply.opened(FileHandle(0), kernel::open_flags(flags));
     }
 
     fn create(
@@ -167,7 +149,7 @@ impl Filesystem for MemoryFs {
         reply: ReplyCreate,
     ) {
         let made = or_refuse!(self.make(parent, name, FileType::RegularFile), reply);
-        reply.created(&TTL, &made, Generation(0), FileHandle(0), open_flags(OpenFlags(flags)));
+        reply.created(&TTL, &made, Generation(0), FileHandle(0), kernel::open_flags(OpenFlags(flags)));
     }
 
     fn read(
@@ -261,11 +243,4 @@ impl Filesystem for MemoryFs {
         const PLENTY: u64 = 1 << 30;
         reply.statfs(PLENTY, PLENTY, PLENTY, PLENTY, PLENTY, 4096, 255, 4096);
     }
-}
-
-/// As on a Weft mount: pages stay over an open, and a descriptor that only reads has nothing to send at close.
-fn open_flags(flags: OpenFlags) -> FopenFlags {
-    let reads_only = flags.acc_mode() == fuser::OpenAccMode::O_RDONLY;
-    let base = FopenFlags::FOPEN_KEEP_CACHE;
-    if reads_only { base | FopenFlags::FOPEN_NOFLUSH } else { base }
 }
