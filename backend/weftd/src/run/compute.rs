@@ -18,7 +18,7 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
         settings: ComputeSettings::default(),
     };
     let process = ComputeProcess::open(config, &credentials)?;
-    let server = session.bind(resource.listen, &credentials, process.router()).await?;
+    let server = session.bind(resource.listen, &credentials, process.router())?;
     session.ready();
     process.serve(server, session.stopped()).await;
     Ok(())

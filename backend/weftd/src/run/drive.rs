@@ -25,7 +25,7 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
     };
     let process = DriveProcess::open(&config)?;
     let authority = credentials.authority_verifier().map_err(ProcessError::Authority)?;
-    let server = session.bind(resource.listen, &credentials, process.router(&authority)).await?;
+    let server = session.bind(resource.listen, &credentials, process.router(&authority))?;
     let pool = Pool::new(Handle::current(), &credentials, PoolSettings::default())?;
     let (drive, ear) = (process.drive(), process.store_ear());
     let heart = Heart::new(session, pool.failing_fast());

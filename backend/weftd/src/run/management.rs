@@ -20,7 +20,7 @@ pub(crate) async fn serve(session: &Session, resource: &Resource) -> Result<(), 
         process = ManagementProcess::open(config, &credentials) => process?,
         () = session.stopped() => return Ok(()),
     };
-    let server = session.bind(resource.listen, &credentials, process.router()).await?;
+    let server = session.bind(resource.listen, &credentials, process.router())?;
     session.ready();
     Ok(process.serve(server, session.stopped()).await?)
 }

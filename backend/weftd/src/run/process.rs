@@ -1,13 +1,9 @@
 //! One process of a container, on a thread of its own.
 
-use core::time::Duration;
-use std::io::ErrorKind;
-use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
 use weft_kms::{KmsConfig, KmsError};
 use weft_pki::{Credentials, CredentialsError, NodeIdentity};
 use weft_resources::{DrivePeer, Kms, Process};
@@ -16,11 +12,6 @@ use weft_types::Role;
 
 use super::{Place, compute, drive, management};
 use crate::files::{self, FileError};
-
-/// For so long an address in use is waited for.
-const ADDRESS_MAX: Duration = Duration::from_secs(5);
-/// How often it is tried.
-const ADDRESS_EVERY: Duration = Duration::from_millis(50);
 
 /// Why a process did not start, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -173,19 +164,13 @@ impl Session {
         Ok(credentials)
     }
 
-    /// Takes the process's address. One that was killed a moment ago has it until the kernel is done with its last
-    /// thread, so an address in use is waited for, for as long as [`ADDRESS_MAX`].
-    pub(crate) async fn bind(
+    /// Takes the process's address.
+    pub(crate) fn bind(
         &self,
         listen: core::net::SocketAddr,
         credentials: &Credentials,
         router: Router,
     ) -> Result<Server, ProcessError> {
-        let until = Instant::now() + ADDRESS_MAX;
-        let in_use = || matches!(UdpSocket::bind(listen), Err(error) if error.kind() == ErrorKind::AddrInUse);
-        while in_use() && Instant::now() < until {
-            sleep(ADDRESS_EVERY).await;
-        }
         Ok(Server::bind(listen, credentials, router, ServerSettings::default())?)
     }
 
