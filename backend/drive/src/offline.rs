@@ -178,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_cannot_say_what_it_promised_is_no_voter() {
+        let device = device(16);
+        place(device.clone(), 1, 7, b"the only copy of its kind").expect("placed");
+        let bytes = device.bytes();
+        let found = bytes.windows(25).enumerate().filter(|(_, run)| *run == b"the only copy of its kind");
+        let places: Vec<_> = found.map(|(place, _)| place).collect();
+        assert_eq!(places.len(), 2, "two copies");
+        device.damage(places[0], |bytes| bytes[0] ^= 1, 1);
+        assert_eq!(read_from(device.clone()).expect("the other one").bytes, "the only copy of its kind");
+        device.damage(places[1], |bytes| bytes[0] ^= 1, 1);
+        let refused = read_from(device).expect_err("nothing is known of it");
+        assert!(matches!(refused, OfflineError::Refused(StoreRefusal::Damaged)), "{refused:?}");
+    }
+
+    #[test]
     fn another_drives_device_takes_nothing() {
         let device = device(16);
         let other = DriveIdentity { incarnation: IDENTITY.incarnation.next(), ..IDENTITY };

@@ -63,6 +63,12 @@ fn start(device: AnyDevice, settings: DriveSettings) -> (Drive, DriveThreads) {
     Drive::start(store, IDENTITY, settings).expect("starts")
 }
 
+/// Stores a shard, which is under way on return.
+fn put(drive: &Drive, seq: u64, len: u32) -> tokio::task::JoinHandle<Result<Stored, DriveError<PutError>>> {
+    let (drive, (header, payload)) = (drive.clone(), shard(seq, len, 1));
+    tokio::spawn(async move { drive.put(header, payload).await })
+}
+
 #[tokio::test]
 async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
     let (began, flush_began) = channel();
@@ -72,10 +78,7 @@ async fn what_waits_shares_one_flush_and_reads_do_not_wait_for_it() {
     let settings = DriveSettings { writes_waiting: 9, ..DriveSettings::default() };
     let (drive, threads) = start(Arc::new(gated), settings);
 
-    let put = |seq| {
-        let (drive, (header, payload)) = (drive.clone(), shard(seq, 5000, 1));
-        tokio::spawn(async move { drive.put(header, payload).await })
-    };
+    let put = |seq| put(&drive, seq, 5000);
     go.send(()).expect("the drive runs");
     put(100).await.expect("ran").expect("stored");
     flush_began.recv().expect("it was flushed");
@@ -224,10 +227,7 @@ async fn bytes_that_wait_to_be_written_are_bounded() {
     let (go, may_go) = channel();
     let gated = Gated::new(device(16), began, may_go);
     let (drive, threads) = start(Arc::new(gated), settings);
-    let put = |seq| {
-        let (drive, (header, payload)) = (drive.clone(), shard(seq, 60_000, 1));
-        tokio::spawn(async move { drive.put(header, payload).await })
-    };
+    let put = |seq| put(&drive, seq, 60_000);
     let first = put(0);
     tokio::task::yield_now().await;
     flush_began.recv().expect("it is being flushed");
@@ -281,10 +281,7 @@ async fn who_waits_for_a_device_that_holds_up_the_writer_is_told_and_nothing_mor
     let (go, may_go) = channel();
     let gated = Arc::new(Gated::new(device(16), began, may_go));
     let (drive, threads) = start(gated.clone(), DriveSettings::default());
-    let put = |seq| {
-        let (drive, (header, payload)) = (drive.clone(), shard(seq, 5000, 1));
-        tokio::spawn(async move { drive.put(header, payload).await })
-    };
+    let put = |seq| put(&drive, seq, 5000);
     go.send(()).expect("the drive runs");
     put(100).await.expect("ran").expect("stored");
     flush_began.recv().expect("it was flushed");
