@@ -1,5 +1,8 @@
 //! What makes batches durable: one in flight, while the next fills.
 
+mod commits;
+mod unapplied;
+mod upkeep;
 mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +13,11 @@ use weft_engine::{Index, Room, ShardLog};
 
 use crate::rows::{Rows, Sealer};
 
+pub use commits::Commits;
+pub use upkeep::Upkeep;
 pub use worker::Worker;
+
+use unapplied::Unapplied;
 
 /// How long an owner that closes waits for drives to take what is left.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
@@ -41,6 +48,10 @@ pub(crate) struct Shared {
     /// There is something to commit, or the owner closes.
     wake: Notify,
     progress: weft_watch::Sender<Progress>,
+    /// Nothing will become durable any more. Apart from the progress: who waits for the end alone sleeps on when a batch
+    /// is durable, and no thread is woken for nothing.
+    failed: weft_watch::Sender<bool>,
+    unapplied: Unapplied,
     /// The worker has let go of the log and the index.
     ended: weft_watch::Sender<bool>,
 }
@@ -89,6 +100,8 @@ impl Committer {
             inner: Mutex::new(Inner { rows, stopping: false }),
             wake: Notify::new(),
             progress: weft_watch::Sender::new(progress),
+            failed: weft_watch::Sender::new(false),
+            unapplied: Unapplied::default(),
             ended: weft_watch::Sender::new(false),
         });
         let worker = Worker::new(Arc::clone(&shared), index, log, sealer);
@@ -103,6 +116,11 @@ impl Committer {
     /// How far it is, now and from now on.
     pub(crate) fn progress(&self) -> weft_watch::Receiver<Progress> {
         self.shared.progress.subscribe()
+    }
+
+    /// Waits until nothing becomes durable any more.
+    pub(crate) async fn failed(&self) {
+        self.shared.abandoned().await;
     }
 
     /// Has all that is left committed and the index made durable, and waits for the end of the worker; nothing is
@@ -137,6 +155,18 @@ impl Shared {
             progress.failed = true;
             progress.deposed |= deposed;
         });
+        self.failed.send_replace(true);
         self.wake.notify_one();
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.progress.borrow().failed
+    }
+
+    /// Waits until nothing becomes durable any more.
+    async fn abandoned(&self) {
+        let mut failed = self.failed.subscribe();
+        // The sender is in `self`.
+        let _ = failed.wait_for(|failed| *failed).await;
     }
 }

@@ -40,11 +40,6 @@ impl Drives {
         self.cluster.view().map
     }
 
-    /// Closes the connections.
-    pub(crate) async fn close(&self) {
-        self.pool.close().await;
-    }
-
     /// Calls a drive, if it is still the one that is meant.
     ///
     /// # Errors

@@ -44,9 +44,8 @@ pub(crate) struct Filesystems {
     kms: Arc<dyn KeyManagement>,
     sources: Sources,
     deleter: Arc<ShardDeleter>,
-    pub(crate) logs: Arc<LocalThread>,
-    /// The drives as the thread of the logs calls them.
-    pub(crate) log_drives: Drives,
+    /// Where indexes are read and written.
+    pub(crate) indexes: Arc<LocalThread>,
     /// Where owners are looked after.
     background: Arc<LocalThread>,
     owned: Mutex<Owned>,
@@ -74,14 +73,13 @@ pub(crate) struct Parts {
     pub(crate) state: PathBuf,
     pub(crate) kms: Arc<dyn KeyManagement>,
     pub(crate) settings: ComputeSettings,
-    pub(crate) logs: Arc<LocalThread>,
-    pub(crate) log_drives: Drives,
+    pub(crate) indexes: Arc<LocalThread>,
     pub(crate) background: Arc<LocalThread>,
 }
 
 impl Filesystems {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { cluster, id, state, kms, settings, logs, log_drives, background } = parts;
+        let Parts { cluster, id, state, kms, settings, indexes, background } = parts;
         let deleter = Arc::new(ShardDeleter::new(Arc::clone(&cluster)));
         let drives = Drives::new(Arc::clone(&cluster), &cluster.pool);
         let (leases, owned, tasks) = (Leases::default(), Mutex::default(), Mutex::default());
@@ -96,8 +94,7 @@ impl Filesystems {
             kms,
             sources,
             deleter,
-            logs,
-            log_drives,
+            indexes,
             background,
             owned,
             tasks,
@@ -324,7 +321,7 @@ impl Filesystems {
             settings: self.settings,
             deleting,
         };
-        let opened = self.open_on_log_thread(ownership, opening).await;
+        let opened = self.open_shard(ownership, opening).await;
         let opened = opened.map_err(|error| unavailable(&error))?;
         if let Err(refusal) = self.reconcile_sessions(&opened).await {
             opened.close().await;
@@ -465,8 +462,7 @@ impl Filesystems {
             self.leases.release(owner.lease());
         }
         self.leases.renew(&self.cluster).await;
-        self.log_drives.close().await;
-        let threads = [Arc::clone(&self.background), Arc::clone(&self.logs)];
+        let threads = [Arc::clone(&self.background), Arc::clone(&self.indexes)];
         let stopped = tokio::task::spawn_blocking(move || threads.iter().for_each(|thread| thread.stop()));
         if let Err(error) = stopped.await {
             tracing::error!(%error, "threads were not stopped");

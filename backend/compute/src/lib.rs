@@ -35,7 +35,7 @@ pub use care::{
 };
 pub use closing::{Closing, ClosingError, SessionEnds};
 pub use cluster::View;
-pub use committer::{Progress, Worker};
+pub use committer::{Commits, Progress, Upkeep, Worker};
 pub use keys::{Keys, KeysError};
 pub use leases::Leases;
 pub use owner::{

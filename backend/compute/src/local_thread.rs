@@ -1,11 +1,11 @@
-//! Threads beside the one that serves: one seals batches and writes logs, one looks after extents.
+//! Threads beside the one that serves: one reads and writes indexes, one looks after extents.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -13,7 +13,6 @@ type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
 /// A thread with an event loop of its own.
 pub(crate) struct LocalThread {
-    handle: Handle,
     /// `None` once it is stopped.
     running: Mutex<Option<Running>>,
 }
@@ -30,7 +29,6 @@ impl LocalThread {
     /// The host gives no thread, or no event loop.
     pub(crate) fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
         let (jobs, mut todo) = mpsc::unbounded_channel::<Job>();
         let main = move || {
             let tasks = LocalSet::new();
@@ -42,12 +40,7 @@ impl LocalThread {
             });
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(main)?;
-        Ok(Self { handle, running: Mutex::new(Some(Running { jobs, thread })) })
-    }
-
-    /// Its event loop, for what is to be driven by it.
-    pub(crate) const fn handle(&self) -> &Handle {
-        &self.handle
+        Ok(Self { running: Mutex::new(Some(Running { jobs, thread })) })
     }
 
     /// Runs a task on it. Nothing happens when the thread has ended.

@@ -1,4 +1,4 @@
-//! Taking a shard over on the thread of the logs: its log, then its index, then its rows.
+//! Taking a shard over on the thread of the indexes: its log, then its index, then its rows.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub(crate) enum OpenShardError {
         #[source]
         source: std::io::Error,
     },
-    /// The thread of the logs has ended.
-    #[error("the thread of the logs has ended")]
+    /// The thread of the indexes has ended.
+    #[error("the thread of the indexes has ended")]
     Ended,
 }
 
@@ -58,11 +58,11 @@ struct TakingOver {
 
 impl Filesystems {
     /// Takes the log over, brings the index to its end, and begins to own the shard. The owner's batches are committed
-    /// on the thread of the logs.
+    /// on this thread; the index follows on its own.
     ///
     /// # Errors
     /// [`OpenShardError`]
-    pub(crate) async fn open_on_log_thread(
+    pub(crate) async fn open_shard(
         &self,
         ownership: &Ownership,
         opening: Opening,
@@ -70,7 +70,7 @@ impl Filesystems {
         let map = known_map(&self.cluster).await.ok_or(OpenShardError::NoMap)?;
         let held = opening.lease.held();
         let taking = TakingOver {
-            drives: LogCalls::new(self.log_drives.clone(), map),
+            drives: LogCalls::new(self.drives.clone(), map),
             registry: RowCalls::new(Arc::clone(&self.cluster), held),
             row: ownership.row.clone(),
             grants: ownership.grants.clone(),
@@ -78,18 +78,21 @@ impl Filesystems {
             opening,
         };
         let (tell, told) = oneshot::channel();
-        self.logs.spawn(move || async move {
+        self.indexes.spawn(move || async move {
             match taking.take_over().await {
                 // When nobody waits any more, the owner is dropped, and there is nothing to commit.
                 Ok(Opened { owner, worker }) => {
-                    if tell.send(Ok(owner)).is_ok() {
-                        worker.run().await;
+                    let (commits, upkeep) = worker.split();
+                    if tell.send(Ok((owner, commits))).is_ok() {
+                        upkeep.run().await;
                     }
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
         });
-        told.await.unwrap_or(Err(OpenShardError::Ended))
+        let (owner, commits) = told.await.unwrap_or(Err(OpenShardError::Ended))?;
+        tokio::spawn(commits.run());
+        Ok(owner)
     }
 }
 

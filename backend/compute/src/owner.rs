@@ -200,11 +200,10 @@ impl Owner {
 
     /// Waits until there may be work; false: there never will be.
     pub(crate) async fn has_work(&self) -> bool {
-        let mut progress = self.progress();
         tokio::select! {
             biased;
             () = self.work.notified() => true,
-            _ = progress.wait_for(|progress| progress.failed) => false,
+            () = self.committer.failed() => false,
         }
     }
 

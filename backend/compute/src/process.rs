@@ -16,7 +16,6 @@ use weft_types::{NodeId, Timestamp};
 use weft_wire::management::{ComputeReport, Heartbeat, NodeReport};
 
 use crate::cluster::Cluster;
-use crate::drives::Drives;
 use crate::filesystems::{Filesystems, Parts};
 use crate::local_thread::LocalThread;
 use crate::service;
@@ -50,7 +49,7 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The host gives no thread for the logs.
+    /// The host gives no thread.
     #[error("the host gives no thread")]
     Thread(#[source] io::Error),
     /// The node's own credentials cannot be used for calls.
@@ -77,15 +76,11 @@ impl ComputeProcess {
         fs::create_dir_all(&state).map_err(|source| StartError::State { path: state.clone(), source })?;
         let pool =
             Pool::new(Handle::current(), credentials, PoolSettings::default()).map_err(StartError::Calls)?;
-        let logs = Arc::new(LocalThread::start("logs").map_err(StartError::Thread)?);
+        let indexes = Arc::new(LocalThread::start("indexes").map_err(StartError::Thread)?);
         let background = Arc::new(LocalThread::start("care").map_err(StartError::Thread)?);
-        let log_pool = Pool::new(logs.handle().clone(), credentials, PoolSettings::default())
-            .map_err(StartError::Calls)?;
         let identity = credentials.identity();
         let cluster = Arc::new(Cluster::new(pool, management));
-        let log_drives = Drives::new(Arc::clone(&cluster), &log_pool);
-        let parts =
-            Parts { cluster, id: identity.cluster, state, kms, settings, logs, log_drives, background };
+        let parts = Parts { cluster, id: identity.cluster, state, kms, settings, indexes, background };
         let filesystems = Arc::new(Filesystems::new(parts));
         let started = Sources::of_the_host().now();
         Ok(Self { filesystems, node: identity.node, container, started })

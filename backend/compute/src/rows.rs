@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_engine::{BATCH_BYTES_MAX, Index};
+use weft_engine::{BATCH_BYTES_MAX, Batch, Index};
 use weft_keys::SealedRow;
 use weft_meta::RowKey;
 use weft_wire::meta::MetaError;
@@ -122,11 +122,11 @@ impl Rows {
     }
 
     /// The index has the batch: its rows need not be kept over it any more.
-    pub(crate) fn applied(&mut self, taken: Taken) {
-        let mut cache = self.cache.borrow_mut();
-        for (key, _) in taken.rows {
-            if self.overlay.get(&key).is_some_and(|pending| pending.seq == taken.seq)
-                && let Some(pending) = self.overlay.remove(&key)
+    pub(crate) fn applied(&mut self, batch: &Batch) {
+        let cache = self.cache.get_mut();
+        for row in &batch.rows {
+            if self.overlay.get(&row.key).is_some_and(|pending| pending.seq == batch.position.seq)
+                && let Some((key, pending)) = self.overlay.remove_entry(&row.key)
             {
                 cache.put(key, pending.value);
             }

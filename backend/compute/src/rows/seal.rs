@@ -88,12 +88,12 @@ impl Sealer {
     }
 
     /// The batch, sealed.
-    pub(crate) fn seal(&mut self, taken: &Taken) -> Result<Batch, SealError> {
+    pub(crate) fn seal(&mut self, taken: Taken) -> Result<Batch, SealError> {
         let seq = taken.seq;
         let mut rows = Vec::with_capacity(taken.rows.len());
-        for (key, value) in &taken.rows {
-            let value = value.as_ref().map(|value| self.seal_row(key, seq, value)).transpose()?;
-            rows.push(RowChange { key: key.clone(), value });
+        for (key, value) in taken.rows {
+            let value = value.map(|value| self.seal_row(&key, seq, &value)).transpose()?;
+            rows.push(RowChange { key, value });
         }
         let position = Position { epoch: self.epoch, seq };
         Ok(Batch { position, salt: self.salt, key_version: KEY_VERSION, rows })

@@ -48,9 +48,9 @@ impl World {
     /// What the committer does with a batch once the log has it.
     fn apply(&mut self) {
         if let Some(taken) = self.rows.take() {
-            let batch = self.sealer.seal(&taken).expect("seals");
-            self.index.apply(&[batch], false).expect("applies");
-            self.rows.applied(taken);
+            let batch = self.sealer.seal(taken).expect("seals");
+            self.index.apply(std::slice::from_ref(&batch), false).expect("applies");
+            self.rows.applied(&batch);
         }
     }
 }
@@ -138,9 +138,9 @@ proptest! {
                 Step::Take if in_flight.is_none() => in_flight = world.rows.take(),
                 Step::Apply => {
                     if let Some(taken) = in_flight.take() {
-                        let batch = world.sealer.seal(&taken).expect("seals");
-                        world.index.apply(&[batch], false).expect("applies");
-                        world.rows.applied(taken);
+                        let batch = world.sealer.seal(taken).expect("seals");
+                        world.index.apply(std::slice::from_ref(&batch), false).expect("applies");
+                        world.rows.applied(&batch);
                     }
                 }
                 _ => check(&world.rows, &model, step),
@@ -168,9 +168,9 @@ fn an_answer_depends_on_the_batches_that_it_saw_and_on_no_others() {
     tx.scan(&row(0).encode(), &row(8).encode(), 1).expect("scans");
     let writes = tx.finish();
     assert_eq!(world.rows.commit(writes), 2, "a scan depends on all of its range");
-    let batch = world.sealer.seal(&in_flight).expect("seals");
-    world.index.apply(&[batch], false).expect("applies");
-    world.rows.applied(in_flight);
+    let batch = world.sealer.seal(in_flight).expect("seals");
+    world.index.apply(std::slice::from_ref(&batch), false).expect("applies");
+    world.rows.applied(&batch);
     assert_eq!(depends(&mut world.rows, 4), 0);
 }
 
@@ -193,11 +193,11 @@ fn a_row_put_in_another_s_place_is_damage() {
     world.put(row(0), b"of inode 0");
     world.put(row(4), b"of inode 1");
     let taken = world.rows.take().expect("a batch");
-    let mut batch = world.sealer.seal(&taken).expect("seals");
+    let mut batch = world.sealer.seal(taken).expect("seals");
     let (first, second) = batch.rows.split_at_mut(1);
     std::mem::swap(&mut first[0].value, &mut second[0].value);
-    world.index.apply(&[batch], false).expect("applies");
-    world.rows.applied(taken);
+    world.index.apply(std::slice::from_ref(&batch), false).expect("applies");
+    world.rows.applied(&batch);
     world.rows.cache = RefCell::default();
     assert_eq!(world.rows.begin().get(&row(0)), Err(MetaError::Damaged));
 }
@@ -213,5 +213,5 @@ fn without_keys_only_rows_in_clear_are_written_and_read() {
     assert_eq!(rows.begin().get(&row(2)).expect("reads").as_deref(), Some(&b"clear"[..]));
     world.put(row(0), b"again");
     let taken = world.rows.take().expect("a batch");
-    assert!(matches!(Sealer::without_keys(EPOCH, SALT).seal(&taken), Err(SealError::NoKeys(_))));
+    assert!(matches!(Sealer::without_keys(EPOCH, SALT).seal(taken), Err(SealError::NoKeys(_))));
 }

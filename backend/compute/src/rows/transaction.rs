@@ -1,9 +1,10 @@
 //! An operation's view of the rows, and its writes.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use weft_engine::Row;
 use weft_meta::{RowKey, Transaction};
 use weft_wire::meta::MetaError;
 
@@ -59,18 +60,41 @@ impl<'a> Tx<'a> {
         self.depends.set(self.depends.get().max(seq));
     }
 
-    /// The committed or written rows of a range that the index does not have as they are.
-    fn newer(&self, from: &[u8], until: &[u8]) -> BTreeMap<&[u8], Option<&Value>> {
+    /// The committed or written rows of a range that the index does not have as they are, in the order of their keys.
+    fn newer<'t>(
+        &'t self,
+        from: &'t [u8],
+        until: &'t [u8],
+    ) -> impl Iterator<Item = (&'t [u8], Option<&'t Value>)> {
         let range = (Bound::Included(from), Bound::Excluded(until));
-        let mut newer = BTreeMap::new();
-        for (key, pending) in self.rows.overlay.range::<[u8], _>(range) {
+        let mut committed = self.rows.overlay.range::<[u8], _>(range).peekable();
+        let mut written = self.writes.range::<[u8], _>(range).peekable();
+        std::iter::from_fn(move || {
+            let written_is_next = match (written.peek(), committed.peek()) {
+                (None, None) => return None,
+                (Some((written, _)), Some((committed, _))) => written <= committed,
+                (written, _) => written.is_some(),
+            };
+            if written_is_next {
+                let (key, value) = written.next()?;
+                if let Some((_, pending)) = committed.next_if(|(committed, _)| *committed == key) {
+                    self.saw(pending.seq);
+                }
+                return Some((key.as_slice(), value.as_ref()));
+            }
+            let (key, pending) = committed.next()?;
             self.saw(pending.seq);
-            newer.insert(key.as_slice(), pending.value.as_ref());
-        }
-        for (key, value) in self.writes.range::<[u8], _>(range) {
-            newer.insert(key.as_slice(), value.as_ref());
-        }
-        newer
+            Some((key.as_slice(), pending.value.as_ref()))
+        })
+    }
+
+    /// Rows of the index from a key on.
+    fn stored(&self, from: &[u8], until: &[u8], limit: usize) -> Result<VecDeque<Row>, MetaError> {
+        let rows = self.rows.index()?.scan(from, Some(until), limit).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "rows of metadata cannot be read");
+            MetaError::Damaged
+        })?;
+        Ok(rows.into())
     }
 }
 
@@ -100,35 +124,42 @@ impl Transaction for Tx<'_> {
         if from >= until || limit == 0 {
             return Ok(Vec::new());
         }
-        let mut newer = self.newer(from, until).into_iter().peekable();
-        // As many rows of the index as may turn out to be deleted or replaced come on top.
-        let reach = limit.saturating_add(newer.len());
-        let stored = self.rows.index()?.scan(from, Some(until), reach).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "rows of metadata cannot be read");
-            MetaError::Damaged
-        })?;
-        let mut stored = stored.into_iter().peekable();
+        let mut newer = self.newer(from, until).peekable();
+        let mut stored = self.stored(from, until, limit)?;
+        // Where the index is read on, once what was read of it is used up: rows of it may be deleted or replaced.
+        let mut more = (stored.len() == limit).then(|| after(stored.back()));
         let mut found = Vec::new();
         while found.len() < limit {
-            let newer_is_first = match (newer.peek(), stored.peek()) {
+            if stored.is_empty()
+                && let Some(from) = more.take()
+            {
+                stored = self.stored(&from, until, limit)?;
+                more = (stored.len() == limit).then(|| after(stored.back()));
+            }
+            let newer_is_first = match (newer.peek(), stored.front()) {
                 (None, None) => break,
                 (Some((newer, _)), Some((stored, _))) => *newer <= stored.as_slice(),
                 (newer, _) => newer.is_some(),
             };
             if newer_is_first {
                 let (key, value) = newer.next().expect("it was there");
-                stored.next_if(|(stored, _)| stored == key);
+                stored.pop_front_if(|(stored, _)| stored == key);
                 if let Some(value) = value {
                     found.push((decode(key)?, value.to_vec()));
                 }
             } else {
-                let (encoded, sealed) = stored.next().expect("it was there");
+                let (encoded, sealed) = stored.pop_front().expect("it was there");
                 let key = decode(&encoded)?;
                 found.push((key, self.rows.open(&key, &encoded, &sealed)?.to_vec()));
             }
         }
         Ok(found)
     }
+}
+
+/// The first key behind a row's.
+fn after(row: Option<&Row>) -> Vec<u8> {
+    row.map(|(key, _)| [key.as_slice(), &[0]].concat()).unwrap_or_default()
 }
 
 fn decode(encoded: &[u8]) -> Result<RowKey, MetaError> {

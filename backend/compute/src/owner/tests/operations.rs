@@ -15,13 +15,8 @@ async fn an_answer_waits_for_all_that_it_saw_and_only_for_that() {
     let owner = bench.open(1).await;
     let mut frontend = Frontend::attach(&owner).await;
     let old = inode_of(&frontend.ask(&owner, create("old")).await.expect("made"));
-    // What is durable is in the index soon after; a look at it depends on nothing then.
-    while durable_with(
-        &execute(&owner, &frontend.call(MetaOp::GetAttributes { inode: old })).expect("serves"),
-    ) > 0
-    {
-        tokio::task::yield_now().await;
-    }
+    let seen = execute(&owner, &frontend.call(MetaOp::GetAttributes { inode: old })).expect("serves");
+    owner.durable(durable_with(&seen)).await.expect("durable");
     bench.log.set_gate(false);
     let before = owner.progress().borrow().durable;
     let made = execute(&owner, &frontend.call(create("new"))).expect("serves");
