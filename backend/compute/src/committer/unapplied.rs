@@ -111,3 +111,52 @@ impl Unapplied {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use weft_engine::RowChange;
+    use weft_keys::EpochSalt;
+    use weft_types::{Epoch, KeyVersion, Position};
+
+    use super::*;
+
+    fn batch(seq: u64, bytes: usize) -> Batch {
+        Batch {
+            position: Position { epoch: Epoch::new(1), seq },
+            salt: EpochSalt::from_bytes([1; 32]),
+            key_version: KeyVersion::new(1),
+            rows: vec![RowChange { key: vec![1], value: Some(vec![0; bytes]) }],
+        }
+    }
+
+    #[test]
+    fn whoever_applies_is_woken_for_the_first_batch_and_for_the_one_that_makes_it_much() {
+        let unapplied = Unapplied::default();
+        assert_eq!((unapplied.fill(), unapplied.changed().now_or_never()), (Fill::Empty, None));
+        unapplied.push(batch(1, 10));
+        assert_eq!((unapplied.fill(), unapplied.changed().now_or_never()), (Fill::Some, Some(())));
+        unapplied.push(batch(2, 10));
+        assert_eq!((unapplied.fill(), unapplied.changed().now_or_never()), (Fill::Some, None));
+        unapplied.push(batch(3, APPLY_BYTES));
+        assert_eq!((unapplied.fill(), unapplied.changed().now_or_never()), (Fill::Much, Some(())));
+        unapplied.push(batch(4, APPLY_BYTES));
+        assert_eq!(unapplied.changed().now_or_never(), None);
+        let taken: Vec<_> = unapplied.take().iter().map(|batch| batch.position.seq).collect();
+        assert_eq!(taken, [1, 2, 3], "the rest is applied after it");
+        unapplied.finish();
+        assert_eq!((unapplied.fill(), unapplied.changed().now_or_never()), (Fill::Finished, Some(())));
+    }
+
+    #[test]
+    fn commits_wait_while_too_much_is_not_applied() {
+        let unapplied = Unapplied::default();
+        let large = batch(1, UNAPPLIED_BYTES_MAX);
+        unapplied.push(large.clone());
+        assert_eq!(unapplied.has_room().now_or_never(), None);
+        assert_eq!(unapplied.take(), [large.clone()]);
+        assert_eq!(unapplied.has_room().now_or_never(), None, "it is in memory until it is applied");
+        unapplied.applied(&large);
+        assert_eq!(unapplied.has_room().now_or_never(), Some(()));
+    }
+}
