@@ -154,7 +154,7 @@ mod tests {
         let large = batch(1, UNAPPLIED_BYTES_MAX);
         unapplied.push(large.clone());
         assert_eq!(unapplied.has_room().now_or_never(), None);
-        assert_eq!(unapplied.take(), [large.clone()]);
+        assert_eq!(unapplied.take(), std::slice::from_ref(&large));
         assert_eq!(unapplied.has_room().now_or_never(), None, "it is in memory until it is applied");
         unapplied.applied(&large);
         assert_eq!(unapplied.has_room().now_or_never(), Some(()));
