@@ -32,6 +32,8 @@ use crate::sources::Sources;
 /// How long a filesystem that could not be taken over is left alone, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(16);
+/// How long while somebody asks for it, from the third failure on.
+const PAUSE_ASKED: Duration = Duration::from_secs(2);
 
 /// Owned and dropped filesystems of this process.
 pub(crate) struct Filesystems {
@@ -62,8 +64,15 @@ struct Owned {
     turns: HashMap<FilesystemId, Arc<tokio::sync::Mutex<()>>>,
     /// Others own these: they are taken over only when somebody asks for them here.
     elsewhere: HashSet<FilesystemId>,
-    /// Those that could not be taken over are left alone until then; and how long the next time.
-    pauses: HashMap<FilesystemId, (Instant, Duration)>,
+    /// Those that could not be taken over are left alone for a while.
+    pauses: HashMap<FilesystemId, Pause>,
+}
+
+/// The time after an attempt that failed; the next one is twice as long.
+struct Pause {
+    until: Instant,
+    lasts: Duration,
+    refusal: OpenRefusal,
 }
 
 /// What a process is made of beside its filesystems.
@@ -182,7 +191,7 @@ impl Filesystems {
         owned.dropping.retain(|id, dropping| exists(id) || !dropping.is_done());
         let idle = |info: &&FilesystemInfo| {
             let served = owned.owners.get(&info.id).is_some_and(|owner| owner.is_serving());
-            let paused = owned.pauses.get(&info.id).is_some_and(|(until, _)| *until > now);
+            let paused = owned.pauses.get(&info.id).is_some_and(|pause| pause.until > now);
             !served
                 && !paused
                 && !owned.dropping.contains_key(&info.id)
@@ -244,10 +253,13 @@ impl Filesystems {
         if self.owned().dropping.contains_key(&info.id) {
             return Err(OpenRefusal::Deleting);
         }
+        if let Some(refusal) = self.failed_just_now(info.id) {
+            return Err(refusal);
+        }
         let this = Arc::clone(self);
         let taken = to_its_end(turn, async move {
             let taken = this.take_over(&info, false).await;
-            this.pause(info.id, taken.is_err());
+            this.pause(info.id, taken.as_ref().err().cloned());
             match taken? {
                 Taken::Owner(owner) => Ok(this.begin(owner, &info)),
                 Taken::Empty(_) => Err(OpenRefusal::Deleting),
@@ -256,14 +268,27 @@ impl Filesystems {
         taken.await.unwrap_or_else(|error| Err(unavailable(&error)))
     }
 
-    fn pause(&self, id: FilesystemId, failed: bool) {
+    /// Why the last attempts failed, if they were three at least and the last less than two seconds ago. Each is an ownership
+    /// that the cluster store records, and whoever was refused asks again at once.
+    fn failed_just_now(&self, id: FilesystemId) -> Option<OpenRefusal> {
+        let owned = self.owned();
+        let Pause { until, lasts, refusal } = owned.pauses.get(&id)?;
+        let recent = Instant::now() + *lasts < *until + PAUSE_ASKED;
+        (*lasts > PAUSE_MIN * 2 && recent).then(|| refusal.clone())
+    }
+
+    fn pause(&self, id: FilesystemId, refusal: Option<OpenRefusal>) {
         let mut owned = self.owned();
-        if failed {
-            let pause = owned.pauses.get(&id).map_or(PAUSE_MIN, |(_, pause)| (*pause * 2).min(PAUSE_MAX));
-            owned.pauses.insert(id, (Instant::now() + pause, pause));
-        } else {
-            owned.pauses.remove(&id);
-            owned.elsewhere.remove(&id);
+        match refusal {
+            Some(refusal) => {
+                let lasts =
+                    owned.pauses.get(&id).map_or(PAUSE_MIN, |before| (before.lasts * 2).min(PAUSE_MAX));
+                owned.pauses.insert(id, Pause { until: Instant::now() + lasts, lasts, refusal });
+            }
+            None => {
+                owned.pauses.remove(&id);
+                owned.elsewhere.remove(&id);
+            }
         }
     }
 

@@ -1,17 +1,22 @@
 //! The local index: a metadata shard's rows as they are after a position of its log.
 
+mod reserve;
+
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use weft_keys::EpochSalt;
 use weft_types::{Epoch, FilesystemId, KeyVersion, MetadataShard, Position};
 use weft_wire::log::LogKey;
 
-use crate::Batch;
+use crate::{Batch, Room};
+use reserve::{Reserve, Reserved};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Epoch to salt (32 bytes) and version of the metadata key (4 bytes, little-endian).
@@ -94,17 +99,19 @@ pub struct Index {
     path: PathBuf,
     log: LogKey,
     database: Database,
+    reserve: Arc<Reserve>,
     applied: Mutex<Position>,
 }
 
 impl Index {
-    /// Opens the index at `path`, or makes an empty one. After a crash it stands at the last durable apply.
+    /// Opens the index at `path`, or makes an empty one. After a crash it stands at the last durable apply. Beside it a
+    /// file `<path>.reserve` keeps 32 MiB of the disk for it, as far as there is room.
     ///
     /// # Errors
     /// [`OpenIndexError`]
     pub fn open(path: &Path, log: LogKey) -> Result<Self, OpenIndexError> {
-        let database = guard(path, || Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?))?;
-        let index = Self { path: path.to_path_buf(), log, database, applied: Mutex::default() };
+        let (database, reserve) = guard(path, || open_reserved(path))?;
+        let index = Self { path: path.to_path_buf(), log, database, reserve, applied: Mutex::default() };
         match guard(path, || index.read_state())? {
             None => guard(path, || index.write_empty())?,
             Some((found, ..)) if found != FORMAT => {
@@ -129,6 +136,19 @@ impl Index {
     /// The last batch that the rows reflect.
     pub fn applied(&self) -> Position {
         *self.lock()
+    }
+
+    /// How much room the host's disk has for it: less than [`Room::Ample`] when it lives on its reserve.
+    pub fn room(&self) -> Room {
+        self.reserve.room()
+    }
+
+    /// Fills the reserve again, as far as the disk has room. Blocks for a few system calls.
+    ///
+    /// # Errors
+    /// The host's, except that of a full disk.
+    pub fn refill_reserve(&self) -> std::io::Result<()> {
+        self.reserve.refill()
     }
 
     /// Whose index it is.
@@ -318,6 +338,15 @@ impl Index {
         transaction.open_table(STATE)?.insert(STATE_ROW, state)?;
         Ok(())
     }
+}
+
+/// A file of one name serves an index and the one that is made anew in its place, which are not open together.
+fn open_reserved(path: &Path) -> Result<(Database, Arc<Reserve>), redb::Error> {
+    let reserve = Arc::new(Reserve::open(&path.with_extension("reserve"))?);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let store = Reserved::new(FileBackend::new(file)?, Arc::clone(&reserve));
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(store)?;
+    Ok((database, reserve))
 }
 
 fn salt_value(salt: EpochSalt, version: KeyVersion) -> Vec<u8> {

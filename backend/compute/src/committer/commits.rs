@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weft_engine::{AppendError, Batch, Room, ShardLog};
+use weft_engine::{AppendError, Batch, Index, Room, ShardLog};
 
 use super::worker::{CommitError, Half};
 use crate::rows::{Sealer, Taken};
@@ -20,6 +20,7 @@ const DRIVES_EVERY: Duration = Duration::from_millis(100);
 pub struct Commits<L> {
     sealer: Sealer,
     log: Arc<L>,
+    index: Arc<Index>,
     /// The last to be dropped.
     half: Half,
 }
@@ -36,8 +37,8 @@ enum Next {
 }
 
 impl<L: ShardLog> Commits<L> {
-    pub(super) fn new(sealer: Sealer, log: Arc<L>, half: Half) -> Self {
-        Self { sealer, log, half }
+    pub(super) const fn new(sealer: Sealer, log: Arc<L>, index: Arc<Index>, half: Half) -> Self {
+        Self { sealer, log, index, half }
     }
 
     /// Commits until the owner is closed or dropped, or cannot go on. Dropping the future is the end of the process.
@@ -140,7 +141,8 @@ impl<L: ShardLog> Commits<L> {
     }
 
     async fn ask_for_room(&self) {
-        let room = self.log.room().await;
+        // What the log takes and the index does not would wait in memory.
+        let room = self.log.room().await.min(self.index.room());
         self.half.shared().progress.send_if_modified(|progress| {
             let changed = progress.room != room;
             progress.room = room;

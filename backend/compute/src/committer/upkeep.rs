@@ -97,6 +97,9 @@ async fn keep(log: &impl ShardLog, index: &Index) -> Result<(), Deposed> {
     let mut not_before = Instant::now();
     loop {
         ticks.tick().await;
+        if let Err(error) = index.refill_reserve() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no room is set aside for an index");
+        }
         match log.maintain().await {
             Ok(()) => {}
             Err(MaintainError::Deposed(deposed)) => return Err(deposed),

@@ -73,7 +73,7 @@ impl<L: ShardLog> Worker<L> {
     pub(super) fn new(shared: Arc<Shared>, index: Arc<Index>, log: L, sealer: Sealer) -> Self {
         let (log, told) = (Arc::new(log), Arc::new(Told(Arc::clone(&shared))));
         let half = || Half { shared: Arc::clone(&shared), _told: Arc::clone(&told) };
-        let commits = Commits::new(sealer, Arc::clone(&log), half());
+        let commits = Commits::new(sealer, Arc::clone(&log), Arc::clone(&index), half());
         let upkeep = Upkeep::new(index, log, half());
         Self { commits, upkeep }
     }
