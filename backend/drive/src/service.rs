@@ -3,13 +3,15 @@
 use std::io::ErrorKind;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use weft_pki::AuthorityVerifier;
 use weft_transport::{CallContext, Failure, Router};
 use weft_types::Role;
 use weft_wire::Fault;
 use weft_wire::drive::{
-    DELETE_MAX, DeleteRefusal, DeleteShards, DescribeShard, GetRefusal, GetShard, ListShards, PutRefusal,
-    PutShard, ShardHeader, ShardRead, ShardStored, ShardsDeleted, ShardsListed,
+    DELETE_MAX, DeleteRefusal, DeleteShards, DescribeShard, GetRefusal, GetShard, ListShards, PUT_MAX,
+    PutRefusal, PutShard, PutShards, ShardHeader, ShardRead, ShardStored, ShardsDeleted, ShardsListed,
+    ShardsStored,
 };
 use weft_wire::grant::{CloseSessions, GrantTaken, PresentGrant};
 use weft_wire::log::{GetObject, ListObjects, ObjectRead, ObjectsListed, ReadLog};
@@ -43,8 +45,11 @@ pub(crate) fn router(keeper: &Keeper, authority: &AuthorityVerifier) -> Router {
 fn shards(router: Router, keeper: &Keeper) -> Router {
     let handle = || keeper.items().clone();
     let (getter, deleter, describer, lister) = (handle(), handle(), handle(), handle());
-    let putter = keeper.clone();
+    let (putter, many_putter) = (keeper.clone(), keeper.clone());
     router
+        .on::<PutShards, _, _>(FRONTENDS, move |context, call, bulk| {
+            put_many(many_putter.clone(), context, call, bulk)
+        })
         .on::<PutShard, _, _>(READERS, move |context, call, bulk| put(putter.clone(), context, call, bulk))
         .on_cancellable::<GetShard, _, _>(READERS, move |_, call, _| get(getter.clone(), call))
         .on::<DeleteShards, _, _>(OWNERS, move |_, call, _| delete(deleter.clone(), call))
@@ -128,6 +133,40 @@ async fn put(
     drop(under_way);
     let stored = stored.map_err(|error| failure(error, &put_refusal))?;
     Ok((ShardStored { already: stored == Stored::AlreadyThere }, Bytes::new()))
+}
+
+/// All of them go to the writer at once: they share its flush.
+async fn put_many(
+    keeper: Keeper,
+    context: CallContext,
+    call: PutShards,
+    bulk: Bytes,
+) -> Outcome<ShardsStored, PutRefusal> {
+    let parts = parts(&call.headers, &bulk).ok_or(Failure::Refused(PutRefusal::Malformed))?;
+    let puts = call.headers.into_iter().zip(parts);
+    let puts = puts.map(|(header, part)| put(keeper.clone(), context, PutShard { header }, part));
+    for stored in join_all(puts).await {
+        stored?;
+    }
+    Ok((ShardsStored {}, Bytes::new()))
+}
+
+/// The bytes of each shard; `None` when the bulk is not exactly what the headers say.
+fn parts(headers: &[ShardHeader], bulk: &Bytes) -> Option<Vec<Bytes>> {
+    if headers.is_empty() || headers.len() > PUT_MAX {
+        return None;
+    }
+    let mut parts = Vec::with_capacity(headers.len());
+    let mut start = 0_usize;
+    for header in headers {
+        let end = start.checked_add(header.geometry.shard_len(header.key.index) as usize)?;
+        if end > bulk.len() {
+            return None;
+        }
+        parts.push(bulk.slice(start..end));
+        start = end;
+    }
+    (start == bulk.len()).then_some(parts)
 }
 
 async fn get(drive: Drive, GetShard { key, start, len }: GetShard) -> Outcome<ShardRead, GetRefusal> {

@@ -20,6 +20,7 @@ pub const fn is_mutation(op: &MetaOp) -> bool {
         | MetaOp::SetXattr(_)
         | MetaOp::RemoveXattr { .. }
         | MetaOp::Commit(_)
+        | MetaOp::CommitFiles(_)
         | MetaOp::Compact(_)
         | MetaOp::Reap { .. } => true,
         MetaOp::GetAttributes { .. }
@@ -59,6 +60,7 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
         MetaOp::Open { inode } => ops::open::run(tx, cx, *inode),
         MetaOp::ReadMap(op) => ops::read_map::run(tx, cx, op),
         MetaOp::Commit(op) => ops::commit::run(tx, cx, op),
+        MetaOp::CommitFiles(commits) => ops::commit::run_all(tx, cx, commits),
         MetaOp::Compact(op) => ops::compact::run(tx, cx, op),
         MetaOp::Reap { inodes } => ops::reap::run(tx, cx, inodes),
         MetaOp::GetSpace => ops::get_space::run(tx, cx),

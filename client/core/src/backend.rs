@@ -9,6 +9,7 @@ use core::pin::Pin;
 use core::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use weft_layout::ClusterMap;
 use weft_types::{DriveId, MapVersion, Timestamp};
 use weft_wire::NoRefusal;
@@ -59,6 +60,18 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         bytes: Bytes,
         deadline: Duration,
     ) -> Answer<ShardStored, PutRefusal>;
+    /// Stores shards of several extents with one drive; all of them are durable when answered. When one is refused,
+    /// others may be stored.
+    fn put_many(
+        &self,
+        drive: DriveId,
+        shards: Vec<(PutShard, Bytes)>,
+        deadline: Duration,
+    ) -> Answer<(), PutRefusal> {
+        let puts: Vec<_> =
+            shards.into_iter().map(|(call, bytes)| self.put(drive, call, bytes, deadline)).collect();
+        Box::pin(async move { try_join_all(puts).await.map(drop) })
+    }
     /// Reads a range of a shard.
     fn get(&self, drive: DriveId, call: GetShard, deadline: Duration) -> Answer<Bytes, GetRefusal>;
     /// Tells management that this frontend is alive.

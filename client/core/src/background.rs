@@ -13,6 +13,8 @@ use crate::session::OPERATION_MAX;
 use crate::{Core, FsError};
 
 const TICK: Duration = Duration::from_secs(1);
+/// Between two looks at what was written some time ago.
+const WRITE_BACK_TICK: Duration = Duration::from_millis(500);
 /// Between two questions for a map that something waits for.
 const MAP_PAUSE: Duration = Duration::from_millis(200);
 const CALL: Duration = Duration::from_secs(3);
@@ -25,6 +27,7 @@ pub(crate) fn start(core: &Arc<Core>) {
     runtime.spawn(renew(Arc::downgrade(core)));
     runtime.spawn(tell(Arc::downgrade(core)));
     runtime.spawn(tidy(Arc::downgrade(core)));
+    runtime.spawn(write_back(Arc::downgrade(core)));
     runtime.spawn(ask_for_map(Arc::downgrade(core)));
     if !core.session.is_read_only() {
         runtime.spawn(compact(Arc::downgrade(core)));
@@ -71,9 +74,16 @@ async fn ask_for_map(core: Weak<Core>) {
     }
 }
 
-async fn tidy(core: Weak<Core>) {
+async fn write_back(core: Weak<Core>) {
     while let Some(core) = living(&core) {
         core.kick_old();
+        drop(core);
+        sleep(WRITE_BACK_TICK).await;
+    }
+}
+
+async fn tidy(core: Weak<Core>) {
+    while let Some(core) = living(&core) {
         core.reap().await;
         if core.memory.dirty.held() > 0 {
             // Without an answer the old figure stands.

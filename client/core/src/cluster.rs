@@ -196,6 +196,12 @@ impl Cluster {
         self.choose_group(&[group]).filter(|other| self.is_whole(&view, other))
     }
 
+    /// Whether the group is as the map says, and all its drives take shards.
+    pub(crate) fn is_whole_now(&self, group: &PlacementGroup) -> bool {
+        let view = self.view();
+        view.group(group.id).is_some_and(|now| now.epoch == group.epoch) && self.is_whole(&view, group)
+    }
+
     fn is_whole(&self, view: &MapView, group: &PlacementGroup) -> bool {
         group.members.iter().all(|drive| self.takes_shards(view, *drive))
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use weft_layout::MAX_EXTENT_BYTES;
 
+use crate::buffers;
 use crate::ranges::Ranges;
 
 const RUN_BYTES_MAX: usize = MAX_EXTENT_BYTES as usize;
@@ -110,13 +111,15 @@ impl DirtyRuns {
         let len = match before {
             Some((start, run)) if start + run.len() as u64 == at && run.len() < RUN_BYTES_MAX => {
                 let len = gap.min(RUN_BYTES_MAX - run.len());
-                run.extend_from_slice(&data[..len]);
+                append(run, &data[..len]);
                 self.full += usize::from(run.len() == RUN_BYTES_MAX);
                 len
             }
             _ => {
                 let len = gap.min(RUN_BYTES_MAX);
-                self.runs.insert(at, data[..len].to_vec());
+                let mut run = buffers::with_capacity(len);
+                run.extend_from_slice(&data[..len]);
+                self.runs.insert(at, run);
                 self.full += usize::from(len == RUN_BYTES_MAX);
                 len
             }
@@ -178,7 +181,8 @@ impl DirtyRuns {
             Take::Full => self.take_full(most),
             Take::All => self.take_first(most),
         };
-        self.flight = pieces.into_iter().map(|(offset, data)| Piece { offset, data: data.into() }).collect();
+        let piece = |(offset, data)| Piece { offset, data: buffers::share(data) };
+        self.flight = pieces.into_iter().map(piece).collect();
         self.in_flight = self.flight.iter().map(|piece| piece.data.len() as u64).sum();
         self.dirty -= self.in_flight;
         self.flight.clone()
@@ -202,7 +206,7 @@ impl DirtyRuns {
             };
             let room = pieces.len() < most;
             match pieces.last_mut().filter(joins) {
-                Some((_, data)) => data.extend_from_slice(&first.remove()),
+                Some((_, data)) => append(data, &first.remove()),
                 None if room => pieces.push((start, first.remove())),
                 None => break,
             }
@@ -244,6 +248,18 @@ impl DirtyRuns {
             missing.remove(*start..end);
         }
     }
+}
+
+/// Makes a run longer; it moves to a longer buffer when there is no room.
+fn append(run: &mut Vec<u8>, data: &[u8]) {
+    let len = run.len() + data.len();
+    if len > run.capacity() {
+        // At least twice as long as before, so that each byte moves a few times at most.
+        let mut longer = buffers::with_capacity(len.max(run.len() * 2).min(RUN_BYTES_MAX.max(len)));
+        longer.extend_from_slice(run);
+        buffers::give_back(core::mem::replace(run, longer));
+    }
+    run.extend_from_slice(data);
 }
 
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {

@@ -102,6 +102,11 @@ impl ExtentCache {
         fetched
     }
 
+    /// What an extent holds is known, because it was made here.
+    pub(crate) fn keep(&self, extent: ExtentId, bytes: Bytes) {
+        self.lock().insert(extent, bytes);
+    }
+
     /// Lets go of extents that no file refers to any more.
     pub(crate) fn forget(&self, extents: &[ExtentId]) {
         let mut kept = self.lock();

@@ -15,6 +15,7 @@ use weft_wire::drive::{GetRefusal, GetShard, ShardKey};
 use weft_wire::meta::MapEntry;
 
 use crate::backend::{Backend, Failure};
+use crate::buffers;
 use crate::cluster::{Cluster, MapView};
 use crate::counters::Counters;
 use crate::plan::{Gather, Step, Stripe, stripes};
@@ -94,12 +95,12 @@ impl Fetcher {
             return Err(FetchError::Unreadable);
         };
         let covered = geometry.plaintext_range(first.blocks.start..last.blocks.end);
-        let mut out = vec![0; (covered.end - covered.start) as usize];
+        let mut out = buffers::zeroed((covered.end - covered.start) as usize);
         for stripe in &stripes {
             Gathering::new(self, source, stripe, covered.start).run(&mut out).await?;
         }
         let wanted = range.start..range.end.min(covered.end);
-        Ok(Bytes::from(out).slice(span(wanted, covered.start)))
+        Ok(buffers::share(out).slice(span(wanted, covered.start)))
     }
 
     /// The bytes of a column that a shard stores, from whoever holds it. Where it is not is believed only by the newest

@@ -12,10 +12,37 @@ use weft_wire::meta::{Attributes, KeyGrant};
 use crate::FsError;
 use crate::dirty::{DirtyRuns, Take};
 use crate::map::ExtentMap;
+use crate::put::WritingKey;
 use crate::recent::Recent;
 
 /// Files without a user that are remembered, with their maps and keys.
 const REMEMBERED: usize = 1 << 13;
+
+/// Files with bytes that are not committed: they stay in memory, whether or not anybody has them open.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten(Mutex<HashMap<Inode, Pinned>>);
+
+impl Unwritten {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Inode, Pinned>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn insert(&self, file: &Pinned) {
+        self.lock().entry(file.inode).or_insert_with(|| file.clone());
+    }
+
+    /// All of them, in the order of their inodes. Those that are clean by now are let go.
+    pub(crate) fn files(&self) -> Vec<Pinned> {
+        let mut clean = Vec::new();
+        let mut files: Vec<Pinned> = {
+            let mut unwritten = self.lock();
+            clean.extend(unwritten.extract_if(|_, file| file.lock().dirty.is_clean()));
+            unwritten.values().cloned().collect()
+        };
+        files.sort_unstable_by_key(|file| file.inode);
+        files
+    }
+}
 
 /// A regular file.
 #[derive(Debug)]
@@ -52,6 +79,8 @@ pub(crate) struct FileState {
     pub(crate) wanted: Option<Take>,
     /// A task writes this file back.
     pub(crate) flushing: bool,
+    /// It is to be written back together with others.
+    pub(crate) queued: bool,
     /// Flights that left nothing behind.
     pub(crate) departed: u64,
     /// The last of them that landed.
@@ -82,6 +111,11 @@ impl FileState {
 
     pub(crate) fn key_of(&self, id: DataKeyId) -> Option<Arc<DataKey>> {
         self.keys.get(&id).cloned()
+    }
+
+    /// The key for new extents, when it is known.
+    pub(crate) fn writing_key(&self) -> Option<WritingKey> {
+        self.key.and_then(|id| Some((id, self.key_of(id)?)))
     }
 
     pub(crate) fn learn_key(&mut self, grant: &KeyGrant) {

@@ -49,6 +49,25 @@ impl Grants {
         }
     }
 
+    /// Stores shards of several extents, as [`put`](Self::put).
+    pub(crate) async fn put_many(
+        &self,
+        drive: DriveId,
+        shards: Vec<(PutShard, Bytes)>,
+        deadline: Duration,
+    ) -> Result<(), Failure<PutRefusal>> {
+        let until = Instant::now() + deadline;
+        let left = || until.saturating_duration_since(Instant::now());
+        let seen = self.show(drive, 0, left()).await?;
+        match self.backend.put_many(drive, shards.clone(), left()).await {
+            Err(Failure::Refused(PutRefusal::NotGranted)) => {
+                self.show(drive, seen, left()).await?;
+                self.backend.put_many(drive, shards, left()).await
+            }
+            answer => answer,
+        }
+    }
+
     /// Shows a drive the grant, unless that was done more than `before` times. Returns how often it was done.
     async fn show(
         &self,

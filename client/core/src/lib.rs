@@ -4,7 +4,8 @@
 //! frontends translate their own requests to. The contract:
 //!
 //! - A write may answer from memory. `fsync`, writes of a `sync` handle and operations on names and attributes
-//!   answer after the durable commit. What is in memory is sent when the file is closed, and after 5 s at the latest.
+//!   answer after the durable commit. What is in memory is committed within 5 s, and before the file gets another name;
+//!   the bytes of many small files by one operation.
 //! - One session writes to a filesystem. While its lease holds, what is cached here is the truth; without a lease
 //!   nothing is served.
 //! - A write is refused when the filesystem has no room for it. What was taken is kept until it is committed; while
@@ -16,6 +17,7 @@ mod attach;
 mod backend;
 mod background;
 mod budget;
+mod buffers;
 mod cluster;
 mod compaction;
 mod config;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use weft_layout::ClusterMap;
@@ -20,7 +20,7 @@ use crate::compaction::Windows;
 use crate::counters::Counters;
 use crate::extents::ExtentCache;
 use crate::fetch::{Codecs, Fetcher};
-use crate::file::{Files, Pinned};
+use crate::file::{Files, Pinned, Unwritten as UnwrittenFiles};
 use crate::grants::Grants;
 use crate::handle::Handles;
 use crate::names::Names;
@@ -33,6 +33,9 @@ use crate::{Counts, FsError, Unwritten, background};
 const TTL_MAX: Duration = Duration::from_secs(5);
 /// How long a read-only session believes what it was told: another session may write.
 const READ_ONLY_TTL: Duration = Duration::from_secs(1);
+
+/// Groups of small files that are written back at once: one is sealed while another one is on its way.
+const GROUPS_AT_ONCE: usize = 2;
 
 /// What heartbeats call this mount.
 #[derive(Debug, Clone)]
@@ -69,6 +72,9 @@ pub struct Core {
     pub(crate) extents: ExtentCache,
     pub(crate) names: Arc<Names>,
     pub(crate) files: Arc<Files>,
+    pub(crate) unwritten: UnwrittenFiles,
+    /// Groups of small files that are written back at once.
+    pub(crate) groups: Semaphore,
     pub(crate) handles: Handles,
     pub(crate) references: References,
     pub(crate) memory: Memory,
@@ -82,6 +88,8 @@ pub struct Core {
     pub(crate) windows: Mutex<Windows>,
     /// Drives had no room for what is dirty.
     pub(crate) full: AtomicBool,
+    /// Very many extents are dirty: all files were told to be written back, a moment ago.
+    pub(crate) crowded: AtomicBool,
     lost: Mutex<Option<Unwritten>>,
     /// Dropped with the core: the IO thread ends then.
     _thread: Option<oneshot::Sender<()>>,
@@ -119,6 +127,8 @@ impl Core {
             names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL))),
             session: Arc::new(session),
             files: Arc::new(Files::new()),
+            unwritten: UnwrittenFiles::default(),
+            groups: Semaphore::new(GROUPS_AT_ONCE),
             handles: Handles::default(),
             references: References::default(),
             memory,
@@ -129,6 +139,7 @@ impl Core {
             room: Room::new(protection),
             windows: Mutex::new(Windows::new()),
             full: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             lost: Mutex::default(),
             _thread: thread,
         });

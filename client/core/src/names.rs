@@ -12,6 +12,8 @@ use crate::recent::Recent;
 
 /// Names, and inodes with attributes, that are remembered: the last ones used.
 const REMEMBERED: usize = 1 << 17;
+/// Directories that are known as a whole.
+const WHOLE_MAX: usize = 1 << 14;
 const GATES: usize = 1 << 10;
 /// The gate of every change.
 const ANY: usize = GATES;
@@ -52,8 +54,27 @@ struct Remembered {
     at: Instant,
 }
 
-/// By directory and name: the inode, or that there is none, and since when.
-type Entries = Recent<(Inode, Name), (Option<Inode>, Instant)>;
+/// By directory and name: what is behind it, and since when that is known.
+type Entries = Recent<(Inode, Name), (Behind, Instant)>;
+
+/// What is known to be behind a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Inode(Inode),
+    /// There is no such name.
+    Nothing,
+    /// It is being changed, or may have been: only the owner knows.
+    Unsure,
+}
+
+impl Behind {
+    const fn of(inode: Option<Inode>) -> Self {
+        match inode {
+            Some(inode) => Self::Inode(inode),
+            None => Self::Nothing,
+        }
+    }
+}
 type XattrNames = Arc<HashSet<Vec<u8>>>;
 
 /// The caches. Everything in them holds while the lease does; of a read-only session only for a moment.
@@ -62,6 +83,8 @@ pub(crate) struct Names {
     gates: Gates,
     lifetime: Option<Duration>,
     entries: Mutex<Entries>,
+    /// Directories of which every name is among the entries. Locked after these.
+    whole: Mutex<HashSet<Inode>>,
     parents: Mutex<Recent<Inode, Inode>>,
     attributes: Mutex<Recent<Inode, Remembered>>,
     xattrs: Mutex<Recent<Inode, (XattrNames, Instant)>>,
@@ -83,6 +106,7 @@ impl Names {
             gates: Gates((0..=ANY).map(|_| (AtomicU32::new(0), AtomicU64::new(0))).collect()),
             lifetime,
             entries: Mutex::new(Recent::new(REMEMBERED)),
+            whole: Mutex::default(),
             parents: Mutex::new(Recent::new(REMEMBERED)),
             attributes: Mutex::new(Recent::new(REMEMBERED)),
             xattrs: Mutex::new(Recent::new(REMEMBERED)),
@@ -128,25 +152,50 @@ impl Names {
 
     /// The inode behind a name: `Some(None)` when there is known to be none.
     pub(crate) fn entry(&self, parent: Inode, name: &Name) -> Option<Option<Inode>> {
-        let (inode, at) = *lock(&self.entries).get(&(parent, name.clone()))?;
-        self.believes(at).then_some(inode)
+        let mut entries = lock(&self.entries);
+        match entries.get(&(parent, name.clone())) {
+            Some((Behind::Unsure, _)) => None,
+            Some((_, at)) if !self.believes(*at) => None,
+            Some((Behind::Inode(inode), _)) => Some(Some(*inode)),
+            Some((Behind::Nothing, _)) => Some(None),
+            None => lock(&self.whole).contains(&parent).then_some(None),
+        }
+    }
+
+    /// A directory was made here: it has no names but those that are made here.
+    pub(crate) fn set_whole(&self, directory: &Attributes) {
+        if directory.kind == FileKind::Directory && self.lifetime.is_none() {
+            let mut whole = lock(&self.whole);
+            if whole.len() >= WHOLE_MAX {
+                whole.clear();
+            }
+            whole.insert(directory.inode);
+        }
+    }
+
+    /// Puts an entry in. When others had to go, no directory is whole any more.
+    fn put_entry(&self, entries: &mut Entries, parent: Inode, name: Name, behind: Behind) {
+        if entries.insert((parent, name), (behind, Instant::now())) {
+            lock(&self.whole).clear();
+        }
     }
 
     /// What a lookup answered.
     pub(crate) fn remember_entry(&self, ticket: Ticket, parent: Inode, name: Name, inode: Option<Inode>) {
         let mut entries = lock(&self.entries);
         if self.is_valid(ticket) {
-            entries.insert((parent, name), (inode, Instant::now()));
+            self.put_entry(&mut entries, parent, name, Behind::of(inode));
         }
     }
 
     /// What the session's own change of a name came to.
     pub(crate) fn set_entry(&self, parent: Inode, name: Name, inode: Option<Inode>) {
-        lock(&self.entries).insert((parent, name), (inode, Instant::now()));
+        self.put_entry(&mut lock(&self.entries), parent, name, Behind::of(inode));
     }
 
+    /// Before a name is changed: what it will be is not known.
     pub(crate) fn forget_entry(&self, parent: Inode, name: Name) {
-        lock(&self.entries).remove(&(parent, name));
+        self.put_entry(&mut lock(&self.entries), parent, name, Behind::Unsure);
     }
 
     /// The directory that holds a directory.
@@ -223,6 +272,7 @@ impl Names {
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         lock(&self.entries).clear();
+        lock(&self.whole).clear();
         lock(&self.parents).clear();
         lock(&self.attributes).clear();
         lock(&self.xattrs).clear();
@@ -260,6 +310,27 @@ mod tests {
         assert_eq!(names.entry(parent, &name()), None);
         names.remember_entry(names.ticket(parent), parent, name(), None);
         assert_eq!(names.entry(parent, &name()), Some(None));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_made_here_needs_no_question_until_something_is_forgotten() {
+        let names = Arc::new(Names::new(None));
+        let parent = Inode::new(5);
+        let directory = Attributes { inode: parent, ..crate::tests::directory() };
+        assert_eq!(names.entry(parent, &name()), None);
+        names.set_whole(&directory);
+        assert_eq!(names.entry(parent, &name()), Some(None));
+        names.forget_entry(parent, name());
+        assert_eq!(names.entry(parent, &name()), None, "it may have been made");
+        names.set_entry(parent, name(), Some(Inode::new(9)));
+        assert_eq!(names.entry(parent, &name()), Some(Some(Inode::new(9))));
+        for number in 0..=2 * REMEMBERED as u64 {
+            names.set_entry(Inode::new(1000 + number), name(), None);
+        }
+        assert_eq!(names.entry(parent, &name()), None, "it is no longer among the entries");
+        let reader = Arc::new(Names::new(Some(Duration::from_secs(1))));
+        reader.set_whole(&directory);
+        assert_eq!(reader.entry(parent, &name()), None, "another session may make names");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! One extent: sealed once, and stored with the members of a placement group.
 
+mod many;
 mod placing;
 
 use std::sync::Arc;
@@ -18,10 +19,14 @@ use weft_wire::meta::{MapEntry, NewExtent};
 use crate::dirty::Piece;
 use crate::seal::{SealedExtent, seal};
 use crate::{Core, FsError};
+pub(crate) use many::{MANY, MANY_BYTES, SHORT_BYTES};
 use placing::Placing;
 
 /// Longer pieces are sealed on a thread of their own.
 const SEAL_HERE_MAX: usize = 128 << 10;
+
+/// A file's key for new extents.
+pub(crate) type WritingKey = (DataKeyId, Arc<DataKey>);
 
 /// An extent that is stored. Its sealed bytes are kept until it is committed: should its group change before, they are
 /// what goes to the new members.
@@ -108,8 +113,10 @@ impl Core {
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<Stored, FsError> {
         let geometry = self.geometry(piece.data.len() as u64)?;
-        let seq = ExtentSeq::new(self.next_extent.fetch_add(1, Ordering::Relaxed));
-        let extent = ExtentId { session: self.session.id(), seq };
+        let extent = self.next_id();
+        if piece.data.len() as u64 <= SHORT_BYTES {
+            self.extents.keep(extent, piece.data.clone());
+        }
         let group = self.cluster.choose_group(&[]).ok_or(FsError::NoSpace)?;
         let mut stored = Stored {
             extent,
@@ -154,5 +161,10 @@ impl Core {
             return work();
         }
         self.runtime.spawn_blocking(work).await.map_err(|_| FsError::SessionEnded)?
+    }
+
+    fn next_id(&self) -> ExtentId {
+        let seq = ExtentSeq::new(self.next_extent.fetch_add(1, Ordering::Relaxed));
+        ExtentId { session: self.session.id(), seq }
     }
 }

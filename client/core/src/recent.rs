@@ -25,12 +25,16 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         self.young.get_mut(key)
     }
 
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    /// Returns whether others had to go.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
+        let mut gone = false;
+        self.old.remove(&key);
         if self.young.len() >= self.capacity && !self.young.contains_key(&key) {
+            gone = !self.old.is_empty();
             self.old = core::mem::take(&mut self.young);
         }
-        self.old.remove(&key);
         self.young.insert(key, value);
+        gone
     }
 
     pub(crate) fn remove(&mut self, key: &K) {

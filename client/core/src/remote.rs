@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use weft_layout::ClusterMap;
 use weft_pki::NodeIdentity;
 use weft_transport::{Bulk, CallError, Peer, Pool};
 use weft_types::{ClusterId, DriveId, MapVersion, NodeId, Role, Timestamp};
 use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionRenewed};
-use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
+use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, PutShards, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
 use weft_wire::management::{
     FrontendReport, GetMap, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, NodeReport,
@@ -168,6 +168,22 @@ impl Backend for Remote {
     ) -> Answer<ShardStored, PutRefusal> {
         let answer = self.to_drive(drive, &call, bytes, deadline);
         Box::pin(async move { answer.await.map(|(stored, _)| stored) })
+    }
+
+    fn put_many(
+        &self,
+        drive: DriveId,
+        shards: Vec<(PutShard, Bytes)>,
+        deadline: Duration,
+    ) -> Answer<(), PutRefusal> {
+        let mut bulk = BytesMut::with_capacity(shards.iter().map(|(_, bytes)| bytes.len()).sum());
+        let mut headers = Vec::with_capacity(shards.len());
+        for (call, bytes) in shards {
+            bulk.extend_from_slice(&bytes);
+            headers.push(call.header);
+        }
+        let answer = self.to_drive(drive, &PutShards { headers }, bulk.freeze(), deadline);
+        Box::pin(async move { answer.await.map(drop) })
     }
 
     fn get(&self, drive: DriveId, call: GetShard, deadline: Duration) -> Answer<Bytes, GetRefusal> {

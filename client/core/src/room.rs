@@ -86,6 +86,11 @@ impl Room {
         }
     }
 
+    /// Extents that all dirty bytes would make.
+    pub(crate) fn extents(&self) -> u64 {
+        self.extents.load(Ordering::Relaxed)
+    }
+
     /// What `dirty` bytes of all files take when they are written, and one extent more.
     pub(crate) fn pending(&self, dirty: u64) -> u64 {
         if dirty == 0 { 0 } else { self.cost(dirty, self.extents.load(Ordering::Relaxed) + 1) }

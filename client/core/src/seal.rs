@@ -7,7 +7,7 @@ use weft_keys::{DataKey, ExtentSealer};
 use weft_layout::{Codec, Form, Geometry, Run};
 use weft_types::{Digest, ExtentId, FilesystemId, ShardIndex};
 
-use crate::FsError;
+use crate::{FsError, buffers};
 
 /// An extent as it goes to the drives.
 #[derive(Debug, Clone)]
@@ -41,8 +41,22 @@ pub(crate) fn seal(
         }
         Form::Striped => stripe(codec, &sealer, geometry, plaintext)?,
     };
-    let digests = shards.iter().map(|shard: &Bytes| Digest(*blake3::hash(shard).as_bytes())).collect();
+    let digests = match geometry.form() {
+        Form::Mirrored => same_digests(&shards),
+        Form::Striped => shards.iter().map(digest).collect(),
+    };
     Ok(SealedExtent { geometry, shards, digests })
+}
+
+fn digest(shard: &Bytes) -> Digest {
+    Digest(*blake3::hash(shard).as_bytes())
+}
+
+/// The digests of shards that are all the same, or empty.
+fn same_digests(shards: &[Bytes]) -> Vec<Digest> {
+    let empty = digest(&Bytes::new());
+    let full = shards.iter().find(|shard| !shard.is_empty()).map_or(empty, digest);
+    shards.iter().map(|shard| if shard.is_empty() { empty } else { full }).collect()
 }
 
 fn stripe(
@@ -54,7 +68,7 @@ fn stripe(
     let protection = geometry.protection();
     let mut data = Vec::with_capacity(protection.width().into());
     for index in (0..protection.data()).map(ShardIndex::new) {
-        let mut shard = vec![0; geometry.shard_len(index) as usize];
+        let mut shard = buffers::zeroed(geometry.shard_len(index) as usize);
         for block in geometry.shard_blocks(index) {
             let location = geometry.block_location(block).ok_or(FsError::Protocol)?;
             let bytes = &plaintext[span(geometry.plaintext_range(block..block + 1), 0)];
@@ -68,7 +82,7 @@ fn stripe(
     let mut parity =
         codec.encode(&sources, geometry.full_shard_bytes() as usize).map_err(|_| FsError::Protocol)?;
     data.append(&mut parity);
-    Ok(data.into_iter().map(Bytes::from).collect())
+    Ok(data.into_iter().map(buffers::share).collect())
 }
 
 /// Opens a run's blocks into `out`, which holds the plaintext of the extent from byte `base` on. `slots` are the

@@ -2,23 +2,25 @@
 
 mod commit;
 mod flight;
+mod group;
 
 use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, sleep, timeout};
-use weft_keys::DataKey;
-use weft_types::DataKeyId;
 use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
 use crate::dirty::{Piece, Take};
 use crate::file::Pinned;
+use crate::put::WritingKey;
 use crate::{Core, FsError};
 use flight::Flight;
 
-/// Dirty bytes are sent when the oldest is this old, a second before the promise is due.
-pub(crate) const AGE_MAX: Duration = Duration::from_secs(4);
+/// Dirty bytes are sent when the oldest is this old, early enough that they are committed after 5 s.
+pub(crate) const AGE_MAX: Duration = Duration::from_secs(3);
+/// Those of a file that nobody has open any more: it is probably as it will be.
+const AGE_CLOSED: Duration = Duration::from_secs(1);
 /// The longest that an fsync waits.
 const FSYNC_MAX: Duration = Duration::from_secs(60);
 /// Extents of one flight.
@@ -46,26 +48,42 @@ impl Core {
         if !state.flushing {
             state.flushing = true;
             drop(state);
-            let (core, file) = (Arc::clone(self), file.clone());
-            self.runtime.spawn(async move { core.write_back(&file).await });
+            self.go_on(file.clone(), None);
         }
+    }
+
+    /// Writes a file back that is marked as flushing; `flown` is what became of its last flight.
+    fn go_on(self: &Arc<Self>, file: Pinned, flown: Option<Flown>) {
+        let core = Arc::clone(self);
+        self.runtime.spawn(async move { core.write_back(&file, flown).await });
     }
 
     /// Starts to write every file back.
     pub(crate) fn kick_all(self: &Arc<Self>) {
-        for file in self.files.pinned() {
-            self.kick(&file, Take::All);
-        }
+        self.kick_many(self.unwritten.files());
     }
 
     /// Starts to write back what is old.
     pub(crate) fn kick_old(self: &Arc<Self>) {
-        for file in self.files.pinned() {
-            let old = file.lock().since.is_some_and(|since| since.elapsed() >= AGE_MAX);
-            if old {
-                self.kick(&file, Take::All);
-            }
+        self.crowded.store(false, Ordering::Relaxed);
+        let mut files = self.unwritten.files();
+        files.retain(|file| {
+            let state = file.lock();
+            let age = if state.handles == 0 { AGE_CLOSED } else { AGE_MAX };
+            state.since.is_some_and(|since| since.elapsed() >= age)
+        });
+        self.kick_many(files);
+    }
+
+    /// Starts to write files back: the small ones together.
+    fn kick_many(self: &Arc<Self>, files: Vec<Pinned>) {
+        let (small, others): (Vec<_>, Vec<_>) = files.into_iter().partition(group::may_join);
+        if small.len() < 2 {
+            small.iter().for_each(|file| self.kick(file, Take::All));
+        } else {
+            self.write_back_together(small);
         }
+        others.iter().for_each(|file| self.kick(file, Take::All));
     }
 
     /// Waits until everything written so far is committed.
@@ -97,10 +115,13 @@ impl Core {
         if committed { Ok(()) } else { Err(state.failure.unwrap_or(FsError::SessionEnded)) }
     }
 
-    async fn write_back(self: &Arc<Self>, file: &Pinned) {
+    async fn write_back(self: &Arc<Self>, file: &Pinned, mut flown: Option<Flown>) {
         let mut pause = PAUSE_MIN;
         loop {
-            let flown = self.fly(file).await;
+            let flown = match flown.take() {
+                Some(flown) => flown,
+                None => self.fly(file).await,
+            };
             // Also when there was nothing to do: what was waited for may have been cut off.
             file.progress.send_modify(|count| *count += 1);
             match flown {
@@ -168,7 +189,7 @@ impl Core {
 
     /// Stores pieces and commits them.
     async fn send(self: &Arc<Self>, file: &Pinned, pieces: Vec<Piece>) -> Result<(), FsError> {
-        let key = self.writing_key(file).await?;
+        let key: WritingKey = self.writing_key(file).await?;
         Flight::new(self, file, pieces, key).run().await
     }
 
@@ -218,12 +239,9 @@ impl Core {
     }
 
     /// The key for new extents of a file.
-    pub(crate) async fn writing_key(&self, file: &Pinned) -> Result<(DataKeyId, Arc<DataKey>), FsError> {
-        {
-            let state = file.lock();
-            if let Some((id, key)) = state.key.and_then(|id| Some((id, state.key_of(id)?))) {
-                return Ok((id, key));
-            }
+    pub(crate) async fn writing_key(&self, file: &Pinned) -> Result<WritingKey, FsError> {
+        if let Some(key) = file.lock().writing_key() {
+            return Ok(key);
         }
         match self.session.meta(Caller::default(), MetaOp::Open { inode: file.inode }).await? {
             MetaReply::Opened(opened) => {

@@ -266,7 +266,12 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (core, inode) = (self.core.clone(), inode(number));
+        let inode = inode(number);
+        if let Some(result) = self.core.try_open(inode, open_mode(flags)) {
+            let handle = or_refuse!(result.map_err(|error| errno(&error)), reply);
+            return reply.opened(FileHandle(handle.get()), kernel::open_flags(flags));
+        }
+        let core = self.core.clone();
         self.core.spawn(async move {
             let handle =
                 or_refuse!(core.open(inode, open_mode(flags)).await.map_err(|error| errno(&error)), reply);

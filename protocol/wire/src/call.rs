@@ -46,6 +46,8 @@ impl CallTag {
     pub const OPEN_STORE: Self = Self(0x0110);
     /// Drive: replace its copy of the cluster store.
     pub const PUT_STORE: Self = Self(0x0111);
+    /// Drive: store shards of several extents.
+    pub const PUT_SHARDS: Self = Self(0x0112);
 
     /// Compute: attach to a filesystem.
     pub const OPEN_SESSION: Self = Self(0x0201);
@@ -88,7 +90,7 @@ impl CallTag {
     pub const LIST_SESSIONS: Self = Self(0x030e);
 
     /// Every number that was ever given, with its name.
-    pub const ALL: [(Self, &'static str); 37] = [
+    pub const ALL: [(Self, &'static str); 38] = [
         (Self::HELLO, "hello"),
         (Self::PUT_SHARD, "put-shard"),
         (Self::GET_SHARD, "get-shard"),
@@ -107,6 +109,7 @@ impl CallTag {
         (Self::LIST_OBJECTS, "list-objects"),
         (Self::OPEN_STORE, "open-store"),
         (Self::PUT_STORE, "put-store"),
+        (Self::PUT_SHARDS, "put-shards"),
         (Self::OPEN_SESSION, "open-session"),
         (Self::RENEW_SESSION, "renew-session"),
         (Self::CLOSE_SESSION, "close-session"),

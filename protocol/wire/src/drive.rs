@@ -96,6 +96,31 @@ impl Call for PutShard {
     type Refusal = PutRefusal;
 }
 
+/// Stores shards of several extents; the bulk is the bytes of each, one after the other, as long as its header says.
+/// All are durable when answered, by as few flushes of the device as they fit in. When one is refused, others may be
+/// stored: each can be put again.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PutShards {
+    /// What to keep with them: 1 to [`PUT_MAX`].
+    #[n(0)]
+    pub headers: Vec<ShardHeader>,
+}
+
+/// Most shards of one [`PutShards`].
+pub const PUT_MAX: usize = 256;
+/// Most bytes of one [`PutShards`].
+pub const PUT_BYTES_MAX: usize = 4 << 20;
+
+/// The shards are on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ShardsStored {}
+
+impl Call for PutShards {
+    const TAG: CallTag = CallTag::PUT_SHARDS;
+    type Reply = ShardsStored;
+    type Refusal = PutRefusal;
+}
+
 /// Reads a range of a shard; the answer's bulk has the bytes, checked against their checksums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct GetShard {

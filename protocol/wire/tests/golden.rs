@@ -12,7 +12,7 @@ use weft_types::{
     GroupId, Incarnation, Inode, NodeId, SessionId, ShardIndex, SlotId, SlotSeq, Timestamp,
 };
 use weft_wire::compute::{Meta, OpenRefusal, OpenSession, SessionHolder};
-use weft_wire::drive::{GetRefusal, GetShard, PutShard, ShardHeader, ShardKey};
+use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
     Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply, Name, NewExtent,
@@ -85,7 +85,8 @@ fn golden_drive_calls() {
         group_epoch: Epoch::new(1),
         digests: vec![Digest([0xd1; 32]); 2],
     };
-    golden(&PutShard { header }, include_str!("golden/put-shard.hex").trim());
+    golden(&PutShard { header: header.clone() }, include_str!("golden/put-shard.hex").trim());
+    golden(&PutShards { headers: vec![header; 2] }, include_str!("golden/put-shards.hex").trim());
     golden(&GetShard { key, start: 4160, len: 4160 }, include_str!("golden/get-shard.hex").trim());
     golden(&GetRefusal::Damaged, "01");
 }
@@ -198,6 +199,7 @@ proptest! {
         let _ = minicbor::decode::<Meta>(&bytes);
         let _ = minicbor::decode::<MetaReply>(&bytes);
         let _ = minicbor::decode::<PutShard>(&bytes);
+        let _ = minicbor::decode::<PutShards>(&bytes);
         let _ = minicbor::decode::<Heartbeat>(&bytes);
         let _ = minicbor::decode::<weft_layout::ClusterMap>(&bytes);
     }

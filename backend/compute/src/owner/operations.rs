@@ -164,7 +164,8 @@ const fn needed(op: &MetaOp) -> Room {
         | MetaOp::RemoveDirectory { .. }
         | MetaOp::RemoveXattr { .. }
         | MetaOp::Reap { .. }
-        | MetaOp::Commit(_) => Room::Reserve,
+        | MetaOp::Commit(_)
+        | MetaOp::CommitFiles(_) => Room::Reserve,
         MetaOp::SetAttributes { changes, .. } if changes.size.is_some() => Room::Reserve,
         _ => Room::Ample,
     }
@@ -177,7 +178,7 @@ pub(super) const NO_SPACE: SpaceView = SpaceView { capacity: ByteCount::new(0), 
 /// refusal would be believed: the caller would write everything to the drives anew, or say that they are full.
 pub const fn must_wait(op: &MetaOp, view: &View) -> bool {
     match op {
-        MetaOp::Commit(_) | MetaOp::Compact(_) => view.map.is_none(),
+        MetaOp::Commit(_) | MetaOp::CommitFiles(_) | MetaOp::Compact(_) => view.map.is_none(),
         MetaOp::GetSpace => view.space.is_none(),
         _ => false,
     }
@@ -185,14 +186,14 @@ pub const fn must_wait(op: &MetaOp, view: &View) -> bool {
 
 /// Whether an operation speaks of placement groups that this map does not know, or not as they are now.
 pub fn needs_newer_map(op: &MetaOp, view: &View) -> bool {
-    let extents = match op {
-        MetaOp::Commit(commit) => &commit.extents,
-        MetaOp::Compact(compact) => &compact.extents,
-        _ => return false,
-    };
     let known = |extent: &weft_wire::meta::NewExtent| {
         let group = view.map.as_ref().and_then(|map| map.group(extent.group));
         group.is_some_and(|group| group.epoch >= extent.group_epoch)
     };
-    !extents.iter().all(known)
+    match op {
+        MetaOp::Commit(commit) => !commit.extents.iter().all(known),
+        MetaOp::CommitFiles(commits) => !commits.iter().flat_map(|commit| &commit.extents).all(known),
+        MetaOp::Compact(compact) => !compact.extents.iter().all(known),
+        _ => false,
+    }
 }

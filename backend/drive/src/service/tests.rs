@@ -152,6 +152,31 @@ fn fault<T: std::fmt::Debug, R: std::fmt::Debug>(outcome: Result<T, CallError<R>
 }
 
 #[tokio::test]
+async fn shards_of_several_extents_go_in_by_one_call() {
+    let served = Served::start();
+    let frontend = served.frontend().await;
+    let shards: Vec<_> = (1..=3).map(|seq| shard(seq, 20_000, 1)).collect();
+    let call = || PutShards { headers: shards.iter().map(|(header, _)| header.clone()).collect() };
+    let bulk = Bytes::from(shards.iter().flat_map(|(_, payload)| payload.to_vec()).collect::<Vec<_>>());
+    let torn = frontend.call(call(), bulk.slice(1..)).await;
+    assert_eq!(refusal(torn), PutRefusal::Malformed);
+    let nothing = frontend.call(PutShards { headers: Vec::new() }, Bytes::new()).await;
+    assert_eq!(refusal(nothing), PutRefusal::Malformed);
+    assert_eq!(refusal(frontend.call(get(1, 0, 1), Bytes::new()).await), GetRefusal::Absent);
+
+    frontend.call(call(), bulk.clone()).await.expect("stored");
+    for seq in 1..=3 {
+        let (_, bytes) = frontend.call(get(seq, 4160, 4160), Bytes::new()).await.expect("read");
+        assert_eq!(bytes, shard(seq, 20_000, 1).1.slice(4160..8320));
+    }
+    frontend.call(call(), bulk).await.expect("there already");
+    let (other, payload) = shard(2, 20_000, 2);
+    let conflict = frontend.call(PutShards { headers: vec![other] }, payload).await;
+    assert_eq!(refusal(conflict), PutRefusal::Conflict);
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn shards_go_in_and_come_out() {
     let served = Served::start();
     let frontend = served.frontend().await;

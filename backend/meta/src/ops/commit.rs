@@ -1,9 +1,9 @@
-//! `Commit`: sealed extents become part of a file.
+//! `Commit` and `CommitFiles`: sealed extents become part of a file, or of several.
 
 use std::collections::BTreeSet;
 
 use weft_types::{DataKeyId, Inode};
-use weft_wire::meta::{Commit, ENTRIES_MAX, MetaError, MetaReply, NewExtent};
+use weft_wire::meta::{Attributes, Commit, ENTRIES_MAX, FILES_MAX, MetaError, MetaReply, NewExtent};
 
 use super::set_attributes::{checked_time, grow};
 use crate::counters::remapped;
@@ -12,6 +12,27 @@ use crate::row::{ExtentRow, MapRow};
 use crate::{Context, Transaction, counters, extents, inodes, limits};
 
 pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Result<MetaReply, MetaError> {
+    commit(tx, cx, op).map(MetaReply::Attributes)
+}
+
+pub(crate) fn run_all(
+    tx: &mut dyn Transaction,
+    cx: &Context<'_>,
+    commits: &[Commit],
+) -> Result<MetaReply, MetaError> {
+    let mut files = BTreeSet::new();
+    if commits.len() > FILES_MAX || !commits.iter().all(|op| files.insert(op.inode)) {
+        return Err(MetaError::Invalid);
+    }
+    let extents: usize = commits.iter().map(|op| op.extents.len()).sum();
+    if extents > ENTRIES_MAX {
+        return Err(MetaError::Invalid);
+    }
+    let committed = commits.iter().map(|op| commit(tx, cx, op));
+    committed.collect::<Result<_, _>>().map(MetaReply::Committed)
+}
+
+fn commit(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Result<Attributes, MetaError> {
     let file = inodes::file(tx, op.inode)?;
     check(tx, cx, op, file.key.ok_or(MetaError::Damaged)?)?;
     grow(tx, cx, op.inode, op.size_min)?;
@@ -33,7 +54,7 @@ pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Re
         attributes.modified = checked_time(modified)?;
     }
     inodes::save_changed(tx, &mut file, cx.now);
-    Ok(MetaReply::Attributes(file.attributes))
+    Ok(file.attributes)
 }
 
 /// Whether these extents may be put into this file.

@@ -63,6 +63,32 @@ fn a_commit_sets_times_and_counts_a_change() {
 }
 
 #[test]
+fn several_files_are_committed_together_or_not_at_all() {
+    let mut world = World::new();
+    let (a, b) = (world.file(Inode::ROOT, "a"), world.file(Inode::ROOT, "b"));
+    let commit = |world: &mut World, inode, len| Commit {
+        inode,
+        extents: vec![world.extent(inode, 0, len)],
+        size_min: len,
+        modified: None,
+    };
+    let commits = vec![commit(&mut world, a, 10), commit(&mut world, b, 20)];
+    let foreign = Commit { extents: commits[0].extents.clone(), ..commits[1].clone() };
+    let twice = vec![commits[0].clone(), commits[0].clone()];
+    let gone = Commit { inode: Inode::new(999), ..commits[1].clone() };
+    for bad in [vec![commits[0].clone(), foreign], twice, vec![commits[0].clone(), gone]] {
+        world.run(&MetaOp::CommitFiles(bad)).expect_err("refused");
+        assert_eq!(world.map(a, 9), Vec::new(), "nothing of a refused operation counts");
+    }
+    let MetaReply::Committed(files) = world.run(&MetaOp::CommitFiles(commits)).expect("commits") else {
+        panic!("not what a commit of files answers")
+    };
+    let told: Vec<_> = files.iter().map(|file| (file.inode, file.size)).collect();
+    assert_eq!(told, [(a, 10), (b, 20)]);
+    assert_eq!((world.map(a, 9).len(), world.map(b, 9).len()), (1, 1));
+}
+
+#[test]
 fn a_commit_is_refused_as_a_whole() {
     let (mut world, file) = file();
     world.commit(file, &[(0, 10)]).expect("commits");

@@ -155,6 +155,7 @@ impl Core {
         self.names.set_attributes(&attributes);
         self.names.set_parent(&attributes, parent);
         self.names.set_no_xattrs(attributes.inode);
+        self.names.set_whole(&attributes);
         self.references.remember(attributes.inode);
         drop(change);
         Ok((attributes, file))

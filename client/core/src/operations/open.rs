@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use weft_types::Inode;
-use weft_wire::meta::{FileKind, MetaError};
+use weft_wire::meta::{Attributes, FileKind, MetaError};
 
-use crate::dirty::Take;
 use crate::{Core, FsError, HandleId, OpenMode};
 
 impl Core {
@@ -16,6 +15,18 @@ impl Core {
     /// [`FsError::TooManyHandles`]; any of [`FsError`] when the owner cannot be asked.
     pub async fn open(self: &Arc<Self>, inode: Inode, open: OpenMode) -> Result<HandleId, FsError> {
         let attributes = self.attributes(inode).await?;
+        self.open_known(inode, attributes, open)
+    }
+
+    /// Opens a file whose attributes are in memory. As [`open`](Self::open).
+    pub fn try_open(&self, inode: Inode, open: OpenMode) -> Option<Result<HandleId, FsError>> {
+        match self.try_attributes(inode)? {
+            Ok(attributes) => Some(self.open_known(inode, attributes, open)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn open_known(&self, inode: Inode, attributes: Attributes, open: OpenMode) -> Result<HandleId, FsError> {
         match attributes.kind {
             FileKind::File if open.write && self.session.is_read_only() => Err(MetaError::ReadOnly.into()),
             FileKind::File => {
@@ -28,16 +39,13 @@ impl Core {
         }
     }
 
-    /// A descriptor of the handle is closed: starts to write what is dirty, without waiting for it. Says what could
-    /// not be written since this handle was last told.
+    /// A descriptor of the handle is closed: what is dirty is written in the background, soon. Says what could not be
+    /// written since this handle was last told.
     ///
     /// # Errors
     /// Why an earlier write could not be committed.
     pub fn flush(self: &Arc<Self>, handle: HandleId) -> Result<(), FsError> {
         let open = self.handles.get(handle)?;
-        if open.mode.write {
-            self.kick(&open.file, Take::All);
-        }
         open.untold_failure().map_or(Ok(()), Err)
     }
 
@@ -53,10 +61,8 @@ impl Core {
         committed.and_then(|()| untold.map_or(Ok(()), Err))
     }
 
-    /// Closes a handle, and starts to write what is dirty.
+    /// Closes a handle. What is dirty is written in the background, soon.
     pub fn release(self: &Arc<Self>, handle: HandleId) {
-        if let Some(closed) = self.handles.close(handle) {
-            self.kick(&closed.file, Take::All);
-        }
+        drop(self.handles.close(handle));
     }
 }

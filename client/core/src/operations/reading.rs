@@ -11,10 +11,10 @@ use weft_wire::meta::{MapEntry, MetaOp, MetaReply, ReadMap};
 
 use crate::dirty::index;
 use crate::fetch::{FetchError, Source};
-use crate::file::{File, Pinned};
+use crate::file::{File, FileState, Pinned};
 use crate::map::{Segment, end_of};
 use crate::readahead::Advice;
-use crate::{Core, FsError, HandleId};
+use crate::{Core, FsError, HandleId, buffers};
 
 /// The longest read.
 const READ_BYTES_MAX: u32 = 16 << 20;
@@ -48,8 +48,24 @@ impl Part {
 /// A read as far as memory answers it.
 struct Prepared {
     start: u64,
-    out: Vec<u8>,
+    len: usize,
+    /// What is dirty, and zeroes; none when one extent answers all of it.
+    out: Option<Vec<u8>>,
     parts: Vec<Part>,
+}
+
+impl Prepared {
+    /// The part that is all of the read.
+    fn only(&self) -> Option<&Part> {
+        match &self.parts[..] {
+            [part] if self.out.is_none() => Some(part),
+            _ => None,
+        }
+    }
+
+    fn into_out(self) -> Vec<u8> {
+        self.out.unwrap_or_else(|| buffers::zeroed(self.len))
+    }
 }
 
 /// What stands in the way of a read.
@@ -78,17 +94,22 @@ impl Core {
         for source in ahead {
             self.prefetch(source);
         }
-        for (part, extent) in core::mem::take(&mut prepared.parts).iter().zip(extents) {
-            if extent.len() < part.within().end as usize {
-                return None;
-            }
-            let bytes = extent.slice(part.within().start as usize..part.within().end as usize);
-            if bytes.len() == prepared.out.len() {
-                return Some(Ok(bytes));
-            }
-            prepared.out[index(&part.file, prepared.start)].copy_from_slice(&bytes);
+        let slices = prepared.parts.iter().zip(&extents).map(|(part, extent)| {
+            let within = part.within();
+            // An entry that reaches beyond its extent is damage of the map: the other way says so.
+            let sound = extent.len() >= within.end as usize;
+            sound.then(|| extent.slice(within.start as usize..within.end as usize))
+        });
+        let slices = slices.collect::<Option<Vec<_>>>()?;
+        if prepared.only().is_some() {
+            return slices.into_iter().next().map(Ok);
         }
-        Some(Ok(prepared.out.into()))
+        let (start, parts) = (prepared.start, core::mem::take(&mut prepared.parts));
+        let mut out = prepared.into_out();
+        for (part, bytes) in parts.iter().zip(slices) {
+            out[index(&part.file, start)].copy_from_slice(&bytes);
+        }
+        Some(Ok(buffers::share(out)))
     }
 
     /// Bytes of a file: `len` of them, at most 16 MiB; fewer only at its end. Every byte was verified.
@@ -163,7 +184,7 @@ impl Core {
             runs.iter().map(part).collect::<Option<Vec<_>>>().ok_or(FsError::Protocol)?
         };
         let end = parts.last().map_or(start, |part| part.file.end);
-        let prepared = Prepared { start, out: vec![0; index(&(start..end), start).len()], parts };
+        let prepared = Prepared { start, len: index(&(start..end), start).len(), out: None, parts };
         let read = self.fetch_parts(prepared, Advice::Whole { ahead: 0 }).await;
         read.map_err(|_| FsError::Unreadable)
     }
@@ -192,12 +213,11 @@ impl Core {
         mut prepared: Prepared,
         advice: Advice,
     ) -> Result<Bytes, FetchError> {
-        if let [part] = &prepared.parts[..]
-            && part.file == (prepared.start..prepared.start + prepared.out.len() as u64)
-        {
+        if let Some(part) = prepared.only() {
             return self.part(part.clone(), advice).await;
         }
-        let mut parts = core::mem::take(&mut prepared.parts).into_iter();
+        let (start, parts) = (prepared.start, core::mem::take(&mut prepared.parts));
+        let (mut parts, mut out) = (parts.into_iter(), prepared.into_out());
         let mut fetches = JoinSet::new();
         loop {
             while fetches.len() < PARTS_MAX {
@@ -209,10 +229,10 @@ impl Core {
                 );
             }
             match fetches.join_next().await {
-                None => return Ok(prepared.out.into()),
+                None => return Ok(buffers::share(out)),
                 Some(fetched) => {
                     let (file, bytes) = fetched.map_err(|_| FetchError::Unreadable)?;
-                    prepared.out[index(&file, prepared.start)].copy_from_slice(&bytes?);
+                    out[index(&file, start)].copy_from_slice(&bytes?);
                 }
             }
         }
@@ -276,26 +296,47 @@ impl Core {
 fn prepare(file: &File, offset: u64, len: u32) -> Result<Prepared, Obstacle> {
     let state = file.lock();
     let end = state.length().min(offset.saturating_add(len.into()));
-    let mut prepared = Prepared { start: offset, out: Vec::new(), parts: Vec::new() };
+    let mut prepared = Prepared { start: offset, len: 0, out: None, parts: Vec::new() };
     if end <= offset {
         return Ok(prepared);
     }
     // At most 16 MiB.
-    prepared.out = vec![0; (end - offset) as usize];
-    for gap in state.dirty.read(offset, &mut prepared.out).iter() {
-        // Behind the committed length there are only holes.
-        let committed = gap.start..gap.end.min(state.size);
-        if committed.is_empty() {
-            continue;
+    prepared.len = (end - offset) as usize;
+    let wanted = offset..end;
+    if state.dirty.covers_some_of(&wanted) {
+        let mut out = buffers::zeroed(prepared.len);
+        for gap in state.dirty.read(offset, &mut out).iter() {
+            committed(file, &state, &gap, &mut prepared.parts)?;
         }
-        for segment in state.map.segments(committed).map_err(Obstacle::Map)? {
-            if let Segment::Extent(range, entry) = segment {
-                let key = state.key_of(entry.key).ok_or_else(|| no_key(file.inode, &entry))?;
-                prepared.parts.push(Part { file: range, source: Source { entry, key } });
-            }
+        prepared.out = Some(out);
+    } else {
+        committed(file, &state, &wanted, &mut prepared.parts)?;
+        if prepared.parts.first().is_none_or(|part| part.file != wanted) {
+            prepared.out = Some(buffers::zeroed(prepared.len));
         }
     }
     Ok(prepared)
+}
+
+/// The parts of extents that hold a range of the committed bytes.
+fn committed(
+    file: &File,
+    state: &FileState,
+    range: &Range<u64>,
+    parts: &mut Vec<Part>,
+) -> Result<(), Obstacle> {
+    // Behind the committed length there are only holes.
+    let committed = range.start..range.end.min(state.size);
+    if committed.is_empty() {
+        return Ok(());
+    }
+    for segment in state.map.segments(committed).map_err(Obstacle::Map)? {
+        if let Segment::Extent(range, entry) = segment {
+            let key = state.key_of(entry.key).ok_or_else(|| no_key(file.inode, &entry))?;
+            parts.push(Part { file: range, source: Source { entry, key } });
+        }
+    }
+    Ok(())
 }
 
 /// The owner grants the keys of all entries of a page.

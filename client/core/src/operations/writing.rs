@@ -16,6 +16,8 @@ use crate::{Core, FsError, HandleId};
 
 /// A file with so many dirty bytes is written back whether or not they form whole extents.
 const SCATTERED_MAX: u64 = 32 << 20;
+/// So many extents are dirty at most before all files are written back: each takes memory beside its bytes.
+const EXTENTS_MAX: u64 = 16 << 10;
 /// A write gives up when nothing at all was committed for so long.
 const STALLED_MAX: Duration = Duration::from_secs(60);
 /// Between two questions for room that may be there.
@@ -174,13 +176,20 @@ impl Core {
         let replaced = state.dirty.write(offset, data);
         self.room.count(&mut state);
         state.modified = Some(self.backend.now());
+        let clean_before = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
         let kick = match state.dirty.dirty() {
             SCATTERED_MAX.. => Some(Take::All),
             _ => state.dirty.has_full_run().then_some(Take::Full),
         };
         drop(state);
+        if clean_before {
+            self.unwritten.insert(&open.file);
+        }
         self.memory.dirty.give_back(replaced);
+        if self.room.extents() >= EXTENTS_MAX && !self.crowded.swap(true, Ordering::Relaxed) {
+            self.kick_all();
+        }
         if let Some(what) = kick {
             self.kick(&open.file, what);
         }

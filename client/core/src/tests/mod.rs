@@ -6,6 +6,7 @@ mod compaction;
 mod drives;
 mod fake;
 mod faults;
+mod groups;
 mod metadata;
 mod model;
 mod names;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use weft_types::Inode;
-use weft_wire::meta::{Attributes, Caller, Name};
+use weft_wire::meta::{Attributes, Caller, FileKind, Name};
 
 use crate::{Attachment, Core, HandleId, MEMORY_MIN, OpenMode};
 use drives::Fault;
@@ -74,6 +75,27 @@ fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
         sealing_threads: false,
     };
     Core::attach(attachment, Handle::current())
+}
+
+/// What a directory may have as attributes.
+pub(crate) fn directory() -> Attributes {
+    Attributes {
+        inode: ROOT,
+        generation: Default::default(),
+        kind: FileKind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        links: 2,
+        device: 0,
+        size: 0,
+        allocated: Default::default(),
+        accessed: Default::default(),
+        modified: Default::default(),
+        changed: Default::default(),
+        created: Default::default(),
+        change: 1,
+    }
 }
 
 async fn create(core: &Arc<Core>, text: &str) -> (Attributes, HandleId) {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
-use weft_wire::meta::{Caller, Commit, MetaError, MetaOp, MetaReply};
+use weft_wire::meta::{Attributes, Caller, Commit, MetaError, MetaOp, MetaReply};
 
 use crate::file::Pinned;
 use crate::map::Replaced;
@@ -76,18 +76,67 @@ impl Core {
     }
 
     async fn commit_once(&self, file: &Pinned, batch: &[Stored]) -> Result<(), FsError> {
-        let extents = batch.iter().map(Stored::offer).collect();
-        let size_min = batch.iter().map(Stored::end).max().unwrap_or(0);
-        let modified = file.lock().flight_modified;
-        let op = MetaOp::Commit(Commit { inode: file.inode, extents, size_min, modified });
+        let op = MetaOp::Commit(commit_of(file, batch));
         let change = self.names.change([file.inode]);
         let MetaReply::Attributes(attributes) = self.session.meta(Caller::default(), op).await? else {
             return Err(FsError::Protocol);
         };
         self.names.set_attributes(&attributes);
         drop(change);
+        self.applied(file, batch, &attributes);
+        Ok(())
+    }
+
+    /// Commits the extents of several files by one operation; all of them, or none.
+    pub(super) async fn commit_files(
+        self: &Arc<Self>,
+        files: &[&Pinned],
+        stored: &mut [Stored],
+        counts: &[usize],
+    ) -> Result<(), FsError> {
+        let until = Instant::now() + PLACED_MAX;
+        loop {
+            match self.commit_files_once(files, stored, counts).await {
+                Err(error @ FsError::Refused(MetaError::StaleGroup)) if Instant::now() < until => {
+                    self.put_moved(stored, until, error).await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn commit_files_once(
+        &self,
+        files: &[&Pinned],
+        stored: &[Stored],
+        counts: &[usize],
+    ) -> Result<(), FsError> {
+        let mut batches = Vec::with_capacity(files.len());
+        let mut rest = stored;
+        for count in counts {
+            let (batch, later) = rest.split_at(*count);
+            batches.push(batch);
+            rest = later;
+        }
+        let commits = files.iter().zip(&batches).map(|(file, batch)| commit_of(file, batch)).collect();
+        let change = self.names.change(files.iter().map(|file| file.inode));
+        let answer = self.session.meta(Caller::default(), MetaOp::CommitFiles(commits)).await?;
+        let committed = match answer {
+            MetaReply::Committed(committed) if committed.len() == files.len() => committed,
+            _ => return Err(FsError::Protocol),
+        };
+        committed.iter().for_each(|attributes| self.names.set_attributes(attributes));
+        drop(change);
+        for ((file, batch), attributes) in files.iter().zip(batches).zip(&committed) {
+            self.applied(file, batch, attributes);
+        }
+        Ok(())
+    }
+
+    /// A commit was answered: what is known here follows.
+    fn applied(&self, file: &Pinned, batch: &[Stored], attributes: &Attributes) {
         let mut state = file.lock();
-        state.follow(&attributes, false);
+        state.follow(attributes, false);
         let replaced: Vec<_> = batch.iter().map(|stored| state.map.place(stored.entry())).collect();
         let arrived = state.dirty.arrive(batch.iter().map(|stored| stored.offset.get()));
         self.room.count(&mut state);
@@ -95,7 +144,6 @@ impl Core {
         self.room.committed(batch.iter().map(|stored| self.room.cost(stored.len(), 1)).sum());
         self.memory.dirty.give_back(arrived);
         self.note_replaced(file, batch, &replaced);
-        Ok(())
     }
 
     /// What a commit left behind: dead extents, and windows that may be worth a compaction.
@@ -109,5 +157,14 @@ impl Core {
             }
             self.extents.forget(&replaced.gone);
         }
+    }
+}
+
+fn commit_of(file: &Pinned, batch: &[Stored]) -> Commit {
+    Commit {
+        inode: file.inode,
+        extents: batch.iter().map(Stored::offer).collect(),
+        size_min: batch.iter().map(Stored::end).max().unwrap_or(0),
+        modified: file.lock().flight_modified,
     }
 }

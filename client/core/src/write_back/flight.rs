@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
-use weft_keys::DataKey;
-use weft_types::DataKeyId;
 
 use super::commit::COMMIT_MAX;
 use crate::dirty::Piece;
 use crate::file::Pinned;
-use crate::put::Stored;
+use crate::put::{MANY, MANY_BYTES, SHORT_BYTES, Stored, WritingKey};
 use crate::{Core, FsError};
 
 /// Extents of a file that are stored at once.
@@ -26,10 +24,10 @@ type Committing = Pin<Box<dyn Future<Output = Result<(), FsError>> + Send>>;
 pub(super) struct Flight {
     core: Arc<Core>,
     file: Pinned,
-    key: (DataKeyId, Arc<DataKey>),
+    key: WritingKey,
     /// Not begun, in the order of the file.
     pieces: VecDeque<Piece>,
-    puts: JoinSet<(u64, Result<Stored, FsError>)>,
+    puts: JoinSet<Vec<(u64, Result<Stored, FsError>)>>,
     /// Offsets of those that are begun and not committed, in order.
     begun: VecDeque<u64>,
     stored: BTreeMap<u64, Stored>,
@@ -40,17 +38,20 @@ pub(super) struct Flight {
 
 enum Event {
     Committed(Result<(), FsError>),
-    Put(u64, Result<Stored, FsError>),
-    Memory(Option<OwnedSemaphorePermit>),
+    Put(Vec<(u64, Result<Stored, FsError>)>),
+    /// There is memory for so many pieces.
+    Memory(Option<OwnedSemaphorePermit>, usize),
+}
+
+/// What is put next.
+struct Batch {
+    pieces: usize,
+    /// Bytes of memory that it takes.
+    sealed: u32,
 }
 
 impl Flight {
-    pub(super) fn new(
-        core: &Arc<Core>,
-        file: &Pinned,
-        pieces: Vec<Piece>,
-        key: (DataKeyId, Arc<DataKey>),
-    ) -> Self {
+    pub(super) fn new(core: &Arc<Core>, file: &Pinned, pieces: Vec<Piece>, key: WritingKey) -> Self {
         Self {
             core: Arc::clone(core),
             file: file.clone(),
@@ -77,12 +78,18 @@ impl Flight {
                     self.committing = None;
                     result?;
                 }
-                Event::Put(offset, Ok(stored)) => drop(self.stored.insert(offset, stored)),
-                Event::Put(offset, Err(error)) => {
-                    self.begun.retain(|begun| *begun != offset);
-                    self.failed.get_or_insert(error);
+                Event::Put(put) => {
+                    for (offset, stored) in put {
+                        match stored {
+                            Ok(stored) => drop(self.stored.insert(offset, stored)),
+                            Err(error) => {
+                                self.begun.retain(|begun| *begun != offset);
+                                self.failed.get_or_insert(error);
+                            }
+                        }
+                    }
                 }
-                Event::Memory(memory) => self.begin(memory),
+                Event::Memory(memory, count) => self.begin(memory, count),
             }
         }
     }
@@ -93,27 +100,53 @@ impl Flight {
 
     async fn next(&mut self) -> Result<Event, FsError> {
         let may_begin = self.may_begin();
-        let first = self.pieces.front().map_or(1, |piece| piece.data.len() as u64);
+        let next = self.next_batch()?;
         // Taken here and not by the puts: so the first in the order of the file never waits for those behind it.
-        let memory = self.core.memory.sealed.hold(self.core.sealed_len(first)?);
+        let memory = self.core.memory.sealed.hold(next.sealed);
         let committing = self.committing.as_mut();
         let is_committing = committing.is_some();
         tokio::select! {
             biased;
             Some(result) = async { Some(committing?.await) }, if is_committing => Ok(Event::Committed(result)),
             Some(put) = self.puts.join_next() => {
-                let (offset, result) = put.map_err(|_| FsError::SessionEnded)?;
-                Ok(Event::Put(offset, result))
+                Ok(Event::Put(put.map_err(|_| FsError::SessionEnded)?))
             }
-            memory = memory, if may_begin => Ok(Event::Memory(memory)),
+            memory = memory, if may_begin => Ok(Event::Memory(memory, next.pieces)),
         }
     }
 
-    fn begin(&mut self, memory: Option<OwnedSemaphorePermit>) {
-        let Some(piece) = self.pieces.pop_front() else { return };
-        self.begun.push_back(piece.offset);
+    /// The pieces that are put next: one, or many short ones together.
+    fn next_batch(&self) -> Result<Batch, FsError> {
+        let mut batch = Batch { pieces: 0, sealed: 0 };
+        let mut bytes = 0;
+        for piece in self.pieces.iter().take(MANY) {
+            let len = piece.data.len() as u64;
+            bytes += len;
+            if batch.pieces > 0 && (len > SHORT_BYTES || bytes > MANY_BYTES) {
+                break;
+            }
+            batch.pieces += 1;
+            batch.sealed = batch.sealed.saturating_add(self.core.sealed_len(len)?);
+            if len > SHORT_BYTES {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    fn begin(&mut self, memory: Option<OwnedSemaphorePermit>, count: usize) {
+        let mut pieces: Vec<Piece> = self.pieces.drain(..count.min(self.pieces.len())).collect();
+        self.begun.extend(pieces.iter().map(|piece| piece.offset));
         let (core, key) = (Arc::clone(&self.core), self.key.clone());
-        self.puts.spawn(async move { (piece.offset, core.put_extent(piece, key, memory).await) });
+        if pieces.len() > 1 {
+            self.puts.spawn(async move {
+                let offsets: Vec<u64> = pieces.iter().map(|piece| piece.offset).collect();
+                let pieces = pieces.into_iter().map(|piece| (piece, key.clone())).collect();
+                offsets.into_iter().zip(core.put_extents(pieces, memory).await).collect()
+            });
+        } else if let Some(piece) = pieces.pop() {
+            self.puts.spawn(async move { vec![(piece.offset, core.put_extent(piece, key, memory).await)] });
+        }
     }
 
     /// Begins a commit, unless one is under way: of what is stored without a gap; at the end, of all that is stored.

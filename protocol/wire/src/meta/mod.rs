@@ -12,7 +12,7 @@ pub use error::MetaError;
 pub use map::{ENTRIES_MAX, KeyGrant, MapEntry, NewExtent};
 pub use name::{NAME_BYTES_MAX, Name, NameError};
 pub use op::{
-    Commit, Compact, ListDirectory, MakeNode, MetaOp, NewNode, ReadMap, Rename, RenameMode,
+    Commit, Compact, FILES_MAX, ListDirectory, MakeNode, MetaOp, NewNode, ReadMap, Rename, RenameMode,
     SYMLINK_BYTES_MAX, SetXattr, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode,
 };
 pub use reply::{DirectoryEntry, DirectoryPage, MapPage, MetaReply, Opened, Removed, Space};

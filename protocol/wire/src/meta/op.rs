@@ -149,7 +149,14 @@ pub enum MetaOp {
     /// Puts extents in the place of others with the same bytes. Answers [`Done`](super::MetaReply::Done).
     #[n(19)]
     Compact(#[n(0)] Compact),
+    /// Puts new extents into the maps of several files, each as a [`Commit`](Self::Commit): all or nothing. At most
+    /// [`FILES_MAX`]. Answers [`Committed`](super::MetaReply::Committed).
+    #[n(20)]
+    CommitFiles(#[n(0)] Vec<Commit>),
 }
+
+/// Most files of one [`MetaOp::CommitFiles`].
+pub const FILES_MAX: usize = 256;
 
 /// Makes an inode and its first name.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

@@ -46,6 +46,9 @@ pub enum MetaReply {
     /// Room of the filesystem.
     #[n(10)]
     Space(#[n(0)] Space),
+    /// Attributes of the files that were committed, in the order of their commits.
+    #[n(11)]
+    Committed(#[n(0)] Vec<Attributes>),
 }
 
 /// A regular file that may be read and written.

@@ -1,0 +1,164 @@
+//! Many short extents, sealed together and stored with the members of one group by one call for each drive.
+//!
+//! That is a shortcut: what a drive has not taken by it, for whatever reason, is placed extent by extent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use core::time::Duration;
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+use weft_layout::{Geometry, PlacementGroup};
+use weft_types::{DriveId, ExtentId, FileOffset, ShardIndex};
+use weft_wire::drive::{PUT_MAX, PutShard};
+
+use super::placing::Placing;
+use super::{SEAL_HERE_MAX, Stored, WritingKey};
+use crate::dirty::Piece;
+use crate::seal::{SealedExtent, seal};
+use crate::{Core, FsError};
+
+/// Pieces up to this length go together with others.
+pub(crate) const SHORT_BYTES: u64 = 64 << 10;
+/// So many of them.
+pub(crate) const MANY: usize = PUT_MAX;
+/// Of so many bytes; a drive gets no more than these with their tags.
+pub(crate) const MANY_BYTES: u64 = 2 << 20;
+/// How long the drives are waited for together.
+const TOGETHER: Duration = Duration::from_secs(4);
+/// Drives that take longer may be ones that another map has replaced.
+const LATE: Duration = Duration::from_secs(1);
+/// Extents that are placed one by one at once.
+const ONE_BY_ONE: usize = 32;
+
+type Sealed = (ExtentId, Piece, WritingKey, SealedExtent);
+
+impl Core {
+    /// As [`put_extent`](Self::put_extent) of each piece. `memory` is what all of them take; there are at most [`MANY`],
+    /// of [`MANY_BYTES`].
+    pub(crate) async fn put_extents(
+        self: &Arc<Self>,
+        pieces: Vec<(Piece, WritingKey)>,
+        mut memory: Option<OwnedSemaphorePermit>,
+    ) -> Vec<Result<Stored, FsError>> {
+        let count = pieces.len();
+        let all = |error: FsError| (0..count).map(|_| Err(error)).collect();
+        let Some(group) = self.cluster.choose_group(&[]) else { return all(FsError::NoSpace) };
+        let sealed = match self.seal_all(pieces).await {
+            Ok(sealed) => sealed,
+            Err(error) => return all(error),
+        };
+        let mut stored = Vec::with_capacity(count);
+        for (extent, piece, key, sealed) in sealed {
+            // What was just written is often read soon, and is not in the kernel's cache.
+            self.extents.keep(extent, piece.data.clone());
+            let len = usize::try_from(sealed.geometry.stored_bytes().get()).unwrap_or(usize::MAX);
+            stored.push(Stored {
+                extent,
+                offset: FileOffset::new(piece.offset),
+                group: group.id,
+                epoch: group.epoch,
+                key: key.0,
+                sealed,
+                acks: Vec::new(),
+                _memory: memory.as_mut().and_then(|memory| memory.split(len)),
+            });
+        }
+        if self.cluster.is_whole_now(&group) {
+            self.put_together(&mut stored, &group).await;
+        }
+        let place = |mut stored: Stored| async {
+            if !stored.is_with(&group) {
+                Placing::new(self, &mut stored, group.clone()).run().await?;
+            }
+            Ok(stored)
+        };
+        stream::iter(stored.into_iter().map(place)).buffered(ONE_BY_ONE).collect().await
+    }
+
+    async fn seal_all(&self, pieces: Vec<(Piece, WritingKey)>) -> Result<Vec<Sealed>, FsError> {
+        let bytes: usize = pieces.iter().map(|(piece, _)| piece.data.len()).sum();
+        let mut todo = Vec::with_capacity(pieces.len());
+        for (piece, key) in pieces {
+            todo.push((self.next_id(), self.geometry(piece.data.len() as u64)?, piece, key));
+        }
+        let codecs = Arc::clone(&self.fetcher.codecs);
+        let filesystem = self.session.filesystem();
+        let work = move || {
+            let one = |(extent, geometry, piece, key): (ExtentId, Geometry, Piece, WritingKey)| {
+                let sealed = codecs
+                    .with(geometry, |codec| seal(codec, &key.1, filesystem, extent, geometry, &piece.data))?;
+                Ok((extent, piece, key, sealed))
+            };
+            todo.into_iter().map(one).collect()
+        };
+        if !self.sealing_threads || bytes <= SEAL_HERE_MAX {
+            return work();
+        }
+        self.runtime.spawn_blocking(work).await.map_err(|_| FsError::SessionEnded)?
+    }
+
+    /// Puts what each member is to hold by one call, and notes which have answered.
+    async fn put_together(self: &Arc<Self>, stored: &mut [Stored], group: &PlacementGroup) {
+        let mut calls = BTreeMap::<DriveId, Vec<(PutShard, Bytes)>>::new();
+        for stored in &*stored {
+            for (index, drive) in stored.holders(group) {
+                let call = PutShard { header: stored.header(self, index) };
+                calls.entry(drive).or_default().push((call, stored.sealed.shards[index.get()].clone()));
+            }
+        }
+        let mut puts: FuturesUnordered<_> = calls
+            .into_iter()
+            .map(
+                |(drive, shards)| async move { (drive, self.grants.put_many(drive, shards, TOGETHER).await) },
+            )
+            .collect();
+        let mut map = self.cluster.subscribe();
+        map.mark_unchanged();
+        let (late, mut asking) = (Instant::now() + LATE, None);
+        loop {
+            tokio::select! {
+                biased;
+                put = puts.next() => match put {
+                    None => return,
+                    Some((drive, Ok(()))) => {
+                        self.cluster.trust(drive);
+                        for stored in &mut *stored {
+                            stored.acknowledge(group, drive);
+                        }
+                    }
+                    Some((drive, Err(failure))) => {
+                        tracing::debug!(%drive, ?failure, "shards were not stored together");
+                    }
+                },
+                // Others hold the group by now, or a member is known to be down.
+                _ = map.changed() => if !self.cluster.is_whole_now(group) { return },
+                () = sleep_until(late), if asking.is_none() => asking = Some(self.cluster.ask()),
+                () = self.session.ended() => return,
+            }
+        }
+    }
+}
+
+impl Stored {
+    /// Which shard each member is to hold.
+    fn holders<'a>(
+        &self,
+        group: &'a PlacementGroup,
+    ) -> impl Iterator<Item = (ShardIndex, DriveId)> + use<'a> {
+        let holders = self.sealed.geometry.holders(self.extent.seq);
+        // A map is checked to name as many members as the code has shards.
+        holders.filter_map(|(index, slot)| Some((index, *group.members.get(slot.get())?)))
+    }
+
+    fn acknowledge(&mut self, group: &PlacementGroup, drive: DriveId) {
+        let held: Vec<_> = self.holders(group).filter(|(_, holder)| *holder == drive).collect();
+        self.acks.extend(held);
+    }
+
+    fn is_with(&self, group: &PlacementGroup) -> bool {
+        self.holders(group).all(|holder| self.acks.contains(&holder))
+    }
+}
