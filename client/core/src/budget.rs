@@ -9,7 +9,8 @@ use weft_types::ByteCount;
 
 use crate::config::MEMORY_MIN;
 
-/// How a mount's memory is shared out.
+/// How a mount's memory is shared out. What is not listed is for the program itself, its connections' buffers, and for
+/// what allocators keep: an eighth.
 #[derive(Debug)]
 pub(crate) struct Memory {
     /// What applications wrote and is not committed: a quarter.
@@ -18,22 +19,30 @@ pub(crate) struct Memory {
     pub(crate) sealed: Budget,
     /// What is being fetched from drives: an eighth.
     pub(crate) fetched: Budget,
-    /// What is being compacted, sealed and not: an eighth. Its own, because a compaction waits for the file's flights.
+    /// What is being compacted, sealed and not: a sixteenth. Its own, because a compaction waits for the file's flights.
     pub(crate) compacted: Budget,
-    /// Bytes of decoded extents that are kept: the rest.
+    /// Bytes of decoded extents that are kept: an eighth.
     pub(crate) cache: u64,
+    /// Names, inodes with attributes, and files that are remembered: a sixteenth of the bytes.
+    pub(crate) names: usize,
 }
+
+/// What a name takes at most, with the attributes and the extended attributes of its inode, in the two generations in
+/// which they are remembered. Measured; names of more than 32 bytes take more, and few are.
+const NAME_BYTES: u64 = 1024;
 
 impl Memory {
     pub(crate) fn new(total: ByteCount) -> Self {
         let total = total.max(MEMORY_MIN).get();
-        let cache = total - total / 4 - total / 4 - total / 8 - total / 8;
+        let part = |parts: u64| total / 32 * parts;
+        let (dirty, sealed, fetched, compacted) = (part(8), part(8), part(4), part(2));
         Self {
-            dirty: Budget::new(total / 4),
-            sealed: Budget::new(total / 4),
-            fetched: Budget::new(total / 8),
-            compacted: Budget::new(total / 8),
-            cache,
+            dirty: Budget::new(dirty),
+            sealed: Budget::new(sealed),
+            fetched: Budget::new(fetched),
+            compacted: Budget::new(compacted),
+            cache: part(4),
+            names: usize::try_from(part(2) / NAME_BYTES).unwrap_or(usize::MAX),
         }
     }
 }
@@ -130,7 +139,9 @@ mod tests {
             let memory = Memory::new(ByteCount::new(total));
             let held = [&memory.dirty, &memory.sealed, &memory.fetched, &memory.compacted];
             let shares: u64 = held.iter().map(|budget| budget.bytes).sum();
-            assert_eq!(shares + memory.cache, total.max(MEMORY_MIN.get()));
+            let bounded = shares + memory.cache + memory.names as u64 * NAME_BYTES;
+            let all = total.max(MEMORY_MIN.get());
+            assert!(bounded <= all / 8 * 7 && bounded >= all / 8 * 7 - 4096, "{bounded} of {all}");
             // The widest code needs 2.4 times an extent for its shards.
             assert!(memory.sealed.bytes > 10 << 20 && memory.fetched.bytes > 8 << 20);
         }

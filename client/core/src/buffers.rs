@@ -10,7 +10,7 @@ const LONG: usize = 256 << 10;
 /// Longer ones too.
 const LONGEST: usize = 8 << 20;
 /// Free bytes that are kept at most.
-const KEPT_MAX: usize = 32 << 20;
+const KEPT_MAX: usize = 16 << 20;
 
 #[derive(Debug)]
 struct Free {

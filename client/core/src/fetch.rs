@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::task::JoinSet;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 use weft_keys::{DataKey, ExtentSealer};
 use weft_layout::{Codec, Column, Form, Geometry, Run};
@@ -215,7 +215,8 @@ impl<'a> Gathering<'a> {
     }
 
     async fn run(mut self, out: &mut [u8]) -> Result<(), FetchError> {
-        let mut calls = JoinSet::new();
+        // Polled by this task: a task for each would be woken, and wake this one.
+        let mut calls = FuturesUnordered::new();
         let mut late = self.late_at();
         loop {
             self.open_wanted(out);
@@ -236,7 +237,7 @@ impl<'a> Gathering<'a> {
             for shard in requests {
                 let column = self.geometry().stored_column(shard, self.stripe.column);
                 let (fetcher, view) = (Arc::clone(self.fetcher), Arc::clone(&self.view));
-                calls.spawn(fetcher.get(view, self.source.entry.clone(), shard, column));
+                calls.push(fetcher.get(view, self.source.entry.clone(), shard, column));
             }
             match self.gather.step() {
                 Step::Wait if calls.is_empty() => return Err(self.verdict()),
@@ -245,7 +246,7 @@ impl<'a> Gathering<'a> {
             }
             tokio::select! {
                 biased;
-                Some(Ok((shard, outcome))) = calls.join_next() => self.arrived(shard, outcome),
+                Some((shard, outcome)) = calls.next() => self.arrived(shard, outcome),
                 () = sleep_until(late) => {
                     self.begin_alternative();
                     late = self.late_at() + GET_DEADLINE;

@@ -16,7 +16,7 @@ use crate::put::WritingKey;
 use crate::recent::Recent;
 
 /// Files without a user that are remembered, with their maps and keys.
-const REMEMBERED: usize = 1 << 13;
+const REMEMBERED: usize = 1 << 12;
 
 /// Files with bytes that are not committed: they stay in memory, whether or not anybody has them open.
 #[derive(Debug, Default)]
@@ -269,7 +269,11 @@ impl Drop for Pinned {
         let idle = {
             let mut state = self.file.lock();
             state.pins -= 1;
-            state.pins == 0
+            let idle = state.pins == 0;
+            if idle {
+                state.map.shrink();
+            }
+            idle
         };
         if idle {
             table.pinned.remove(&self.file.inode);

@@ -13,6 +13,8 @@ use crate::ranges::Ranges;
 
 /// Of a file with more entries in memory only those near the last ones are kept, and others are paged in again.
 const ENTRIES_MAX: usize = 1 << 16;
+/// A file that nobody uses is remembered with so many entries, or none.
+const IDLE_ENTRIES_MAX: usize = 64;
 /// Changes that a page may be older than; with more, it is asked for again.
 const CHANGES_MAX: usize = 256;
 /// How far in front of an entry others are near: a read that is being prepared needs its whole range.
@@ -177,6 +179,17 @@ impl ExtentMap {
         self.note_change(size..u64::MAX);
         self.remove(size..u64::MAX);
         self.known.insert(size..u64::MAX);
+    }
+
+    /// Nobody uses the file just now: only so much stays in memory as may be kept of very many files.
+    pub(crate) fn shrink(&mut self) {
+        // Versions that were taken before are too old to be believed then.
+        self.version += 1;
+        self.changes = VecDeque::new();
+        if self.entries.len() > IDLE_ENTRIES_MAX {
+            self.entries.clear();
+            self.known = Ranges::default();
+        }
     }
 
     /// Forgets a range: it is asked for anew.

@@ -124,7 +124,7 @@ impl Core {
             grants: Arc::new(grants),
             fetcher: Arc::new(fetcher),
             extents: ExtentCache::new(memory.cache),
-            names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL))),
+            names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL), memory.names)),
             session: Arc::new(session),
             files: Arc::new(Files::new()),
             unwritten: UnwrittenFiles::default(),

@@ -10,8 +10,6 @@ use weft_wire::meta::{Attributes, FileKind, Name};
 
 use crate::recent::Recent;
 
-/// Names, and inodes with attributes, that are remembered: the last ones used.
-const REMEMBERED: usize = 1 << 17;
 /// Directories that are known as a whole.
 const WHOLE_MAX: usize = 1 << 14;
 const GATES: usize = 1 << 10;
@@ -88,6 +86,8 @@ pub(crate) struct Names {
     parents: Mutex<Recent<Inode, Inode>>,
     attributes: Mutex<Recent<Inode, Remembered>>,
     xattrs: Mutex<Recent<Inode, (XattrNames, Instant)>>,
+    /// Of all inodes that have none.
+    no_xattrs: XattrNames,
 }
 
 /// Neighbouring numbers, which are used together, get different gates.
@@ -100,16 +100,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Names {
-    /// `lifetime`: how long an entry is believed; for ever without.
-    pub(crate) fn new(lifetime: Option<Duration>) -> Self {
+    /// `lifetime`: how long an entry is believed; for ever without. `remembered`: names, and inodes with attributes, that
+    /// are remembered: the last ones used, and at most twice as many.
+    pub(crate) fn new(lifetime: Option<Duration>, remembered: usize) -> Self {
         Self {
             gates: Gates((0..=ANY).map(|_| (AtomicU32::new(0), AtomicU64::new(0))).collect()),
             lifetime,
-            entries: Mutex::new(Recent::new(REMEMBERED)),
+            entries: Mutex::new(Recent::new(remembered)),
             whole: Mutex::default(),
-            parents: Mutex::new(Recent::new(REMEMBERED)),
-            attributes: Mutex::new(Recent::new(REMEMBERED)),
-            xattrs: Mutex::new(Recent::new(REMEMBERED)),
+            parents: Mutex::new(Recent::new(remembered)),
+            attributes: Mutex::new(Recent::new(remembered)),
+            xattrs: Mutex::new(Recent::new(remembered)),
+            no_xattrs: XattrNames::default(),
         }
     }
 
@@ -254,6 +256,7 @@ impl Names {
     }
 
     pub(crate) fn remember_xattrs(&self, ticket: Ticket, inode: Inode, names: XattrNames) {
+        let names = if names.is_empty() { Arc::clone(&self.no_xattrs) } else { names };
         let mut xattrs = lock(&self.xattrs);
         if self.is_valid(ticket) {
             xattrs.insert(inode, (names, Instant::now()));
@@ -262,7 +265,7 @@ impl Names {
 
     /// An inode was made here: it has no extended attributes.
     pub(crate) fn set_no_xattrs(&self, inode: Inode) {
-        lock(&self.xattrs).insert(inode, (XattrNames::default(), Instant::now()));
+        lock(&self.xattrs).insert(inode, (Arc::clone(&self.no_xattrs), Instant::now()));
     }
 
     pub(crate) fn forget_xattrs(&self, inode: Inode) {
@@ -291,13 +294,15 @@ fn insert_newer(remembered: &mut Recent<Inode, Remembered>, attributes: &Attribu
 mod tests {
     use super::*;
 
+    const REMEMBERED: usize = 1000;
+
     fn name() -> Name {
         Name::new(b"a").expect("a name")
     }
 
     #[tokio::test]
     async fn an_answer_from_before_a_change_is_not_remembered() {
-        let names = Arc::new(Names::new(None));
+        let names = Arc::new(Names::new(None, REMEMBERED));
         let parent = Inode::new(5);
         let ticket = names.ticket(parent);
         drop(names.change([parent]));
@@ -314,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_that_was_made_here_needs_no_question_until_something_is_forgotten() {
-        let names = Arc::new(Names::new(None));
+        let names = Arc::new(Names::new(None, REMEMBERED));
         let parent = Inode::new(5);
         let directory = Attributes { inode: parent, ..crate::tests::directory() };
         assert_eq!(names.entry(parent, &name()), None);
@@ -328,14 +333,14 @@ mod tests {
             names.set_entry(Inode::new(1000 + number), name(), None);
         }
         assert_eq!(names.entry(parent, &name()), None, "it is no longer among the entries");
-        let reader = Arc::new(Names::new(Some(Duration::from_secs(1))));
+        let reader = Arc::new(Names::new(Some(Duration::from_secs(1)), REMEMBERED));
         reader.set_whole(&directory);
         assert_eq!(reader.entry(parent, &name()), None, "another session may make names");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_beside_a_writer_believes_nothing_for_long() {
-        let names = Arc::new(Names::new(Some(Duration::from_secs(1))));
+        let names = Arc::new(Names::new(Some(Duration::from_secs(1)), REMEMBERED));
         names.set_entry(Inode::ROOT, name(), None);
         assert_eq!(names.entry(Inode::ROOT, &name()), Some(None));
         tokio::time::advance(Duration::from_secs(1)).await;
