@@ -19,6 +19,7 @@ use weft_wire::meta::MapEntry;
 )]
 #[path = "../src"]
 mod src {
+    pub(super) mod buffers;
     pub(super) mod dirty;
     pub(super) mod error;
     pub(super) mod map;
@@ -26,6 +27,7 @@ mod src {
     pub(super) mod seal;
 }
 
+use src::buffers;
 use src::dirty::{DirtyRuns, Take};
 use src::error::FsError;
 use src::map::{ExtentMap, Segment};
