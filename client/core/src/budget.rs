@@ -10,18 +10,18 @@ use weft_types::ByteCount;
 use crate::config::MEMORY_MIN;
 
 /// How a mount's memory is shared out. What is not listed is for the program itself, its connections' buffers, and for
-/// what allocators keep: an eighth.
+/// what allocators keep: five sixteenths. Measured: up to 130 MiB when random blocks are written as fast as they go.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// What applications wrote and is not committed: a quarter.
+    /// What applications wrote and is not committed: three sixteenths.
     pub(crate) dirty: Budget,
-    /// Sealed shards on their way to drives: a quarter.
+    /// Sealed shards on their way to drives: three sixteenths.
     pub(crate) sealed: Budget,
-    /// What is being fetched from drives: an eighth.
+    /// What is being fetched from drives: three thirty-seconds.
     pub(crate) fetched: Budget,
     /// What is being compacted, sealed and not: a sixteenth. Its own, because a compaction waits for the file's flights.
     pub(crate) compacted: Budget,
-    /// Bytes of decoded extents that are kept: an eighth.
+    /// Bytes of decoded extents that are kept: three thirty-seconds.
     pub(crate) cache: u64,
     /// Names, inodes with attributes, and files that are remembered: a sixteenth of the bytes.
     pub(crate) names: usize,
@@ -35,13 +35,13 @@ impl Memory {
     pub(crate) fn new(total: ByteCount) -> Self {
         let total = total.max(MEMORY_MIN).get();
         let part = |parts: u64| total / 32 * parts;
-        let (dirty, sealed, fetched, compacted) = (part(8), part(8), part(4), part(2));
+        let (dirty, sealed, fetched, compacted) = (part(6), part(6), part(3), part(2));
         Self {
             dirty: Budget::new(dirty),
             sealed: Budget::new(sealed),
             fetched: Budget::new(fetched),
             compacted: Budget::new(compacted),
-            cache: part(4),
+            cache: part(3),
             names: usize::try_from(part(2) / NAME_BYTES).unwrap_or(usize::MAX),
         }
     }
@@ -141,7 +141,7 @@ mod tests {
             let shares: u64 = held.iter().map(|budget| budget.bytes).sum();
             let bounded = shares + memory.cache + memory.names as u64 * NAME_BYTES;
             let all = total.max(MEMORY_MIN.get());
-            assert!(bounded <= all / 8 * 7 && bounded >= all / 8 * 7 - 4096, "{bounded} of {all}");
+            assert!(bounded <= all / 16 * 11 && bounded >= all / 16 * 11 - 4096, "{bounded} of {all}");
             // The widest code needs 2.4 times an extent for its shards.
             assert!(memory.sealed.bytes > 10 << 20 && memory.fetched.bytes > 8 << 20);
         }

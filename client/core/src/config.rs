@@ -28,5 +28,5 @@ pub struct CoreConfig {
 
 /// The default of [`CoreConfig::memory`]: 512 MiB.
 pub const MEMORY_DEFAULT: ByteCount = ByteCount::new(512 << 20);
-/// The least memory that a mount works with: 96 MiB. Less is raised to it.
-pub const MEMORY_MIN: ByteCount = ByteCount::new(96 << 20);
+/// The least memory that a mount works with: 128 MiB. Less is raised to it.
+pub const MEMORY_MIN: ByteCount = ByteCount::new(128 << 20);

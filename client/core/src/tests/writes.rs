@@ -161,7 +161,7 @@ async fn a_writer_waits_while_too_much_is_unwritten() {
     let core = mount(&fake);
     let (attributes, handle) = create(&core, "a").await;
     fake.fault_all(Fault::Hanging);
-    let most = MEMORY_MIN.get() / 4;
+    let most = MEMORY_MIN.get() / 16 * 3;
     let writer = tokio::spawn({
         let core = Arc::clone(&core);
         async move {
@@ -312,7 +312,7 @@ async fn a_write_does_not_wait_for_ever_when_nothing_can_be_written() {
         }
     };
     assert_eq!(refused, FsError::TimedOut);
-    assert_eq!(core.counts().dirty_bytes, MEMORY_MIN.get() / 4, "all that was answered is kept");
+    assert_eq!(core.counts().dirty_bytes, MEMORY_MIN.get() / 16 * 3, "all that was answered is kept");
     fake.fault(2, Fault::None);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(core.counts().dirty_bytes, 0);
