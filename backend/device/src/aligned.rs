@@ -149,7 +149,8 @@ mod tests {
                 prop_assert_eq!(buf.as_slice(), &expected[..]);
                 prop_assert_eq!(buf.capacity() % BLOCK, 0);
                 prop_assert!(buf.capacity() >= buf.len());
-                prop_assert_eq!(buf.start_mut().align_offset(BLOCK), 0);
+                // One that holds nothing has no memory of its own.
+                prop_assert!(buf.capacity() == 0 || buf.start_mut().align_offset(BLOCK) == 0);
             }
             prop_assert_eq!(Bytes::from(buf), Bytes::from(expected));
         }
