@@ -63,6 +63,10 @@ async fn one_call_that_is_not_even_acknowledged_gives_the_connection_up() {
     let peer = first.peer;
     pool.call(&peer, &say("a"), Bulk::none(), LONG).await.expect("answered");
     first.kill().await;
+    // What it sent before is read meanwhile; so short a silence says nothing.
+    let short = Duration::from_millis(100);
+    pool.call(&peer, &say("a"), Bulk::none(), short).await.expect_err("nobody answers");
+    assert_eq!(pool.paths().len(), 1, "it is used again");
     let deadline = Duration::from_millis(600);
     let error = pool.call(&peer, &say("a"), Bulk::none(), deadline).await.expect_err("nobody answers");
     assert!(matches!(error, CallError::TimedOut { sent: true, .. }), "{error:?}");
