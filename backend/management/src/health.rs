@@ -1,6 +1,6 @@
 //! From the health of drives and the reports of owners to the next map. Pure.
 
-use weft_layout::{ClusterMap, DriveState, Move, PlaceError, place};
+use weft_layout::{ClusterMap, DriveEntry, DriveState, Move, PlaceError, place};
 use weft_types::{DriveId, GroupId};
 
 use crate::care::{Care, Owned, drop_proven};
@@ -24,9 +24,10 @@ pub(crate) struct NextMap {
 
 /// The map after these drives were found up or down, and after what owners reported; `None` when it stays.
 ///
-/// A drive that was down and speaks returns; it is up once every owner has compared it with its extent rows. States,
-/// proven lists and placement change in one version, so that writes go to healthy drives with the first map that says
-/// that a drive is down.
+/// A drive that was down and speaks returns; it is up once every owner has compared it with its extent rows. When no
+/// drive is up, all that return become so in one version: until then nothing is deleted, and no group is moved to the
+/// few that were compared first. States, proven lists and placement change in one version, so that writes go to healthy
+/// drives with the first map that says that a drive is down.
 pub(crate) fn next_map(
     map: &ClusterMap,
     found: &[(DriveId, DriveState)],
@@ -35,23 +36,14 @@ pub(crate) fn next_map(
 ) -> Option<NextMap> {
     let mut next = map.clone();
     next.version = map.version.next();
-    let mut counted = false;
     for drive in &mut next.drives {
         let state = found.iter().find(|(id, _)| *id == drive.id).map_or(drive.state, |(_, state)| *state);
         if state == DriveState::Returning && drive.state != DriveState::Returning {
             drive.returned = next.version;
         }
         drive.state = state;
-        // Drives that came back, and those found to lack shards then: rebuilt ones count again.
-        let compared = drive.state == DriveState::Returning || drive.missing > 0;
-        if let Some(missing) = care.missing(drive, owned).filter(|_| compared) {
-            counted |= drive.missing != missing;
-            drive.missing = missing;
-            if drive.state == DriveState::Returning {
-                drive.state = DriveState::Up;
-            }
-        }
     }
+    let counted = count_compared(&mut next, care, owned);
     let changes = map.drives.iter().zip(&next.drives).filter(|(was, is)| was.state != is.state);
     let states: Vec<_> = changes.map(|(was, is)| (was.id, was.state, is.state)).collect();
     let proven = drop_proven(&mut next, care, owned);
@@ -75,6 +67,26 @@ pub(crate) fn next_map(
         }
         Err(error) => unchanged(next, Some(error)),
     })
+}
+
+/// Drives that were compared count what they lack, and are up. Answers whether one counts anew.
+fn count_compared(map: &mut ClusterMap, care: &Care, owned: &[Owned]) -> bool {
+    let returns = |drive: &DriveEntry| drive.state == DriveState::Returning;
+    let waits = |drive: &&DriveEntry| returns(drive) && care.missing(drive, owned).is_none();
+    let may_count = map.is_any_up() || !map.drives.iter().any(|drive| waits(&drive));
+    let mut counted = false;
+    for drive in &mut map.drives {
+        // Drives that came back, and those found to lack shards then: rebuilt ones count again.
+        let compared =
+            returns(drive) && may_count || drive.state != DriveState::Returning && drive.missing > 0;
+        let Some(missing) = care.missing(drive, owned).filter(|_| compared) else { continue };
+        counted |= drive.missing != missing;
+        drive.missing = missing;
+        if returns(drive) {
+            drive.state = DriveState::Up;
+        }
+    }
+    counted
 }
 
 #[cfg(test)]

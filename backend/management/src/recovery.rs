@@ -51,12 +51,16 @@ pub async fn recover_accepting_loss(
 fn go_on_with(contents: &mut Contents, remembered: &Remembered<'_>) {
     let living: BTreeSet<_> = remembered.drives.iter().map(|home| (home.drive, home.incarnation)).collect();
     let map = &mut contents.map;
+    map.version = map.version.next();
     for drive in &mut map.drives {
         if !living.contains(&(drive.id, drive.incarnation)) {
             drive.state = DriveState::Down;
+        } else if drive.state == DriveState::Up {
+            // Changes of the map may be lost, and the newest of metadata: what the drive has is compared before it
+            // counts, and before anything is deleted.
+            (drive.state, drive.returned) = (DriveState::Returning, map.version);
         }
     }
-    map.version = map.version.next();
     let mut voting = map.clone();
     voting.drives.retain(|drive| living.contains(&(drive.id, drive.incarnation)));
     contents.voters = choose_voters(&voting);
@@ -96,8 +100,10 @@ mod tests {
         go_on_with(&mut contents, &Remembered { drives: &drives, epochs: &epochs });
         assert_eq!(contents.voters.all(), drives);
         assert_eq!(contents.map.version, before.next());
-        let down = contents.map.drives.iter().filter(|drive| drive.state == DriveState::Down).count();
-        assert_eq!(down, 3);
+        let (lost, living) = contents.map.drives.split_at(3);
+        assert!(lost.iter().all(|drive| drive.state == DriveState::Down));
+        let compared_first = (DriveState::Returning, before.next());
+        assert!(living.iter().all(|drive| (drive.state, drive.returned) == compared_first));
         let row = contents.shard(log.filesystem, shard).expect("there");
         assert_eq!((row.epoch, row.version), (above_the_unseen(Epoch::new(9)), 2));
     }

@@ -172,6 +172,12 @@ impl ClusterMap {
         self.drives.iter().find(|drive| drive.id == id)
     }
 
+    /// Whether any drive counts. When none does, because all are coming back, what is known of extents was compared with
+    /// no drive yet: nothing may be deleted by it.
+    pub fn is_any_up(&self) -> bool {
+        self.drives.iter().any(|drive| drive.state == DriveState::Up)
+    }
+
     /// The placement group of this id.
     pub fn group(&self, id: GroupId) -> Option<&PlacementGroup> {
         self.groups.iter().find(|group| group.id == id)

@@ -118,7 +118,8 @@ pub(super) struct LeftDead {
 
 impl Care {
     /// Goes once through the dead extents that are old enough, and answers how many of them are left. When some are, drives
-    /// are not bothered with them again before there is another map or some time has passed.
+    /// are not bothered with them again before there is another map or some time has passed. While no drive counts nothing
+    /// is deleted.
     ///
     /// # Errors
     /// [`CareError`]
@@ -127,12 +128,16 @@ impl Care {
         rows: &impl ExtentRows,
         deleter: &Deleter<H>,
     ) -> Result<u64, CareError> {
-        let map = deleter.homes.map().map(|map| map.version);
+        let map = deleter.homes.map();
+        let is_suspended = map.as_ref().is_some_and(|map| !map.is_any_up());
+        let map = map.map(|map| map.version);
         if let Some(tried) = &self.state().left_dead
-            && tried.map == map
-            && tried.again > Instant::now()
+            && (is_suspended || tried.map == map && tried.again > Instant::now())
         {
             return Ok(tried.left);
+        }
+        if is_suspended {
+            return Ok(0);
         }
         let before = self.before(rows);
         let (mut after, mut left) = (None, 0);

@@ -28,6 +28,9 @@ impl Care {
     /// # Errors
     /// [`CareError`]; what was begun is begun anew when this is called again.
     pub async fn sweep(&self, rows: &impl ExtentRows, homes: &impl ShardHomes) -> Result<(), CareError> {
+        if homes.map().is_some_and(|map| !map.is_any_up()) {
+            return Ok(());
+        }
         self.sweep_closed(rows, homes).await?;
         let Some(map) = self.state().acted.clone() else { return Ok(()) };
         for home in answering(&map) {

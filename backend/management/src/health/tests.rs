@@ -97,6 +97,28 @@ fn a_drive_counts_again_once_every_owner_has_compared_it() {
 }
 
 #[test]
+fn when_no_drive_counts_all_do_together() {
+    let map = fixture::map();
+    let all = |state| map.drives.iter().map(|drive| (drive.id, state)).collect::<Vec<_>>();
+    let step = |map: &ClusterMap, found: &[_], care: &Care| {
+        next_map(map, found, care, &[owner()]).map(|next| next.map)
+    };
+    let down = step(&map, &all(DriveState::Down), &Care::default()).expect("down");
+    let back = step(&down, &all(DriveState::Returning), &Care::default()).expect("returning");
+    assert!(!back.is_any_up());
+    let some = ClusterMap { drives: back.drives[..4].to_vec(), ..back.clone() };
+    assert_eq!(step(&back, &[], &compared(&some, 0)), None, "two are not compared");
+    let up = step(&back, &[], &compared(&back, 0)).expect("up");
+    assert_eq!(states(&up), [DriveState::Up; 6]);
+    assert_eq!(up.groups, map.groups, "no group has moved meanwhile");
+    // One that falls silent again is not waited for.
+    let found = [(map.drives[5].id, DriveState::Down)];
+    let five = ClusterMap { drives: back.drives[..5].to_vec(), ..back.clone() };
+    let up = step(&back, &found, &compared(&five, 0)).expect("up");
+    assert_eq!(states(&up)[..5], [DriveState::Up; 5]);
+}
+
+#[test]
 fn without_extents_a_drive_is_up_at_once() {
     let map = fixture::map();
     let drive = map.drives[2].id;

@@ -40,6 +40,26 @@ async fn a_drive_that_is_down_keeps_the_row() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_no_drive_counts_nothing_is_deleted() {
+    let world = World::new(6);
+    (1..=2).for_each(|n| world.open_session(n));
+    let dead = world.write(1);
+    let (orphan, _) = world.put(2);
+    world.kill(dead);
+    world.end_session(2);
+    world.close_session(2);
+    (1..=6).for_each(|n| world.set_state(n, DriveState::Returning));
+    let keeper = Keeper::new(&world);
+    keeper.run(100).await;
+    assert!(world.deleted.borrow().is_empty(), "what metadata says was compared with no drive");
+    (1..=6).for_each(|n| world.set_state(n, DriveState::Up));
+    keeper.run(100).await;
+    let gone: std::collections::BTreeSet<_> =
+        world.deleted.borrow().iter().map(|(_, key)| key.extent).collect();
+    assert_eq!(gone, [dead, orphan].into());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_that_changed_is_asked_everywhere() {
     let world = World::new(8);
     world.open_session(1);
