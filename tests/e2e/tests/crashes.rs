@@ -83,6 +83,34 @@ fn containers_that_die_one_by_one_are_not_noticed_by_what_was_promised() {
     }
 }
 
+/// Closing sends nothing: what compute does not have yet must not be lost with it.
+#[test]
+fn files_that_were_closed_outlive_a_compute_that_dies_before_it_has_them() {
+    let cluster = Cluster::up();
+    let seed = seed_of_this_run();
+    let content = |number: u64| Random::new(seed ^ number).bytes(1 + 97 * number as usize);
+    let folder = cluster.mount().join("closed");
+    fs::create_dir(&folder).expect("made");
+    for number in 0..300 {
+        fs::write(folder.join(format!("{number}")), content(number)).expect("written and closed");
+    }
+    cluster.kill("compute0");
+    cluster.start().success();
+    let check = |when: &str| {
+        for number in 0..300 {
+            let found = fs::read(folder.join(format!("{number}"))).expect("read");
+            assert!(found == content(number), "file {number} {when}: {} bytes", found.len());
+        }
+    };
+    check("after the kill");
+    for number in 0..300 {
+        fs::File::open(folder.join(format!("{number}"))).expect("open").sync_all().expect("fsync");
+    }
+    cluster.kill_all();
+    cluster.start().success();
+    check("after everything died");
+}
+
 #[test]
 fn two_devices_and_the_whole_index_may_go() {
     let cluster = Cluster::up();
