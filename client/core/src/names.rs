@@ -155,12 +155,21 @@ impl Names {
     /// The inode behind a name: `Some(None)` when there is known to be none.
     pub(crate) fn entry(&self, parent: Inode, name: &Name) -> Option<Option<Inode>> {
         let mut entries = lock(&self.entries);
-        match entries.get(&(parent, name.clone())) {
+        let known = match entries.get(&(parent, name.clone())) {
             Some((Behind::Unsure, _)) => None,
             Some((_, at)) if !self.believes(*at) => None,
             Some((Behind::Inode(inode), _)) => Some(Some(*inode)),
             Some((Behind::Nothing, _)) => Some(None),
             None => lock(&self.whole).contains(&parent).then_some(None),
+        };
+        self.follow_loss(&mut entries);
+        known
+    }
+
+    /// When entries had to go, no directory is whole any more.
+    fn follow_loss(&self, entries: &mut Entries) {
+        if entries.has_lost() {
+            lock(&self.whole).clear();
         }
     }
 
@@ -175,11 +184,9 @@ impl Names {
         }
     }
 
-    /// Puts an entry in. When others had to go, no directory is whole any more.
     fn put_entry(&self, entries: &mut Entries, parent: Inode, name: Name, behind: Behind) {
-        if entries.insert((parent, name), (behind, Instant::now())) {
-            lock(&self.whole).clear();
-        }
+        entries.insert((parent, name), (behind, Instant::now()));
+        self.follow_loss(entries);
     }
 
     /// What a lookup answered.
@@ -274,8 +281,10 @@ impl Names {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        lock(&self.entries).clear();
+        let mut entries = lock(&self.entries);
         lock(&self.whole).clear();
+        entries.clear();
+        drop(entries);
         lock(&self.parents).clear();
         lock(&self.attributes).clear();
         lock(&self.xattrs).clear();
@@ -336,6 +345,24 @@ mod tests {
         let reader = Arc::new(Names::new(Some(Duration::from_secs(1)), REMEMBERED));
         reader.set_whole(&directory);
         assert_eq!(reader.entry(parent, &name()), None, "another session may make names");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_forgotten_while_others_were_looked_at_is_asked_for() {
+        let names = Arc::new(Names::new(None, REMEMBERED));
+        let parent = Inode::new(5);
+        let directory = Attributes { inode: parent, ..crate::tests::directory() };
+        let name = |number: usize| Name::new(number.to_string().as_bytes()).expect("a name");
+        names.set_whole(&directory);
+        let made = REMEMBERED * 3 / 2;
+        for number in 0..made {
+            names.set_entry(parent, name(number), Some(Inode::new(100 + number as u64)));
+        }
+        for number in 0..made {
+            let inode = Inode::new(100 + number as u64);
+            let known = names.entry(parent, &name(number));
+            assert!(known.is_none() || known == Some(Some(inode)), "{number} is there: {known:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

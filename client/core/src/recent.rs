@@ -10,11 +10,13 @@ pub(crate) struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     capacity: usize,
+    /// Entries had to go since it was last asked.
+    lost: bool,
 }
 
 impl<K: Eq + Hash + Clone, V> Recent<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), capacity: capacity.max(1) }
+        Self { young: HashMap::new(), old: HashMap::new(), capacity: capacity.max(1), lost: false }
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<&mut V> {
@@ -25,16 +27,18 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         self.young.get_mut(key)
     }
 
-    /// Returns whether others had to go.
-    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
-        let mut gone = false;
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         self.old.remove(&key);
         if self.young.len() >= self.capacity && !self.young.contains_key(&key) {
-            gone = !self.old.is_empty();
+            self.lost |= !self.old.is_empty();
             self.old = core::mem::take(&mut self.young);
         }
         self.young.insert(key, value);
-        gone
+    }
+
+    /// Whether entries had to go since this was asked last: by an insertion, or by a look at another one, which moves it.
+    pub(crate) const fn has_lost(&mut self) -> bool {
+        core::mem::replace(&mut self.lost, false)
     }
 
     pub(crate) fn remove(&mut self, key: &K) {
@@ -87,6 +91,18 @@ mod tests {
                 prop_assert!(recent.len() <= 10);
             }
         }
+    }
+
+    #[test]
+    fn a_look_that_makes_others_go_tells() {
+        let mut recent = Recent::new(3);
+        (0..5).for_each(|key| recent.insert(key, ()));
+        assert!(!recent.has_lost());
+        assert!(recent.get(&0).is_some());
+        assert!(!recent.has_lost(), "1 and 2 are still there");
+        assert!(recent.get(&1).is_some());
+        assert!(recent.has_lost() && !recent.has_lost());
+        assert!(recent.get(&2).is_none());
     }
 
     #[test]
