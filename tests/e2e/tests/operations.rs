@@ -31,11 +31,12 @@ fn refused<T>(result: std::io::Result<T>, errno: i32) {
 #[test]
 fn every_operation_does_what_posix_says() {
     let cluster = Cluster::up();
-    let steps: [Step; 13] = [
+    let steps: [Step; 14] = [
         ("files", files),
         ("truncate", truncation),
         ("holes", holes),
         ("append", append),
+        ("privileges", privileges),
         ("directories", directories),
         ("listing", listing),
         ("links", links),
@@ -129,6 +130,20 @@ fn holes(folder: &Path) {
     let mut middle = vec![1; 10_000];
     File::open(folder.join("f")).expect("open").read_exact_at(&mut middle, 3 << 30).expect("read");
     assert!(middle.iter().all(|&b| b == 0));
+}
+
+/// Whoever may not set them takes set-user-id bits away by writing.
+fn privileges(at: &Path) {
+    let path = at.join("f");
+    for how in ["printf x > \"$1\"", "printf x >> \"$1\"", "printf x 1<> \"$1\""] {
+        fs::write(&path, "before").expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).expect("chmod");
+        // Opened by root: the folders above are not for everybody.
+        let script = how.replace("printf", "setpriv --reuid=1234 --regid=1234 --clear-groups printf");
+        run(program("bash", &["-euc", &script, "bash"]).arg(&path)).success();
+        let mode = fs::metadata(&path).expect("stat").mode() & 0o7777;
+        assert_eq!(mode, 0o777, "{how}");
+    }
 }
 
 fn append(folder: &Path) {
