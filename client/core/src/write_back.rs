@@ -76,10 +76,15 @@ impl Core {
     }
 
     /// Starts to write files back: the small ones together.
-    fn kick_many(self: &Arc<Self>, files: Vec<Pinned>) {
+    fn kick_many(self: &Arc<Self>, mut files: Vec<Pinned>) {
+        // Those that wait for a group already have their turn.
+        files.retain(|file| !file.lock().queued);
         let (small, others): (Vec<_>, Vec<_>) = files.into_iter().partition(group::may_join);
         if small.len() < 2 {
-            small.iter().for_each(|file| self.kick(file, Take::All));
+            for file in &small {
+                file.lock().queued = false;
+                self.kick(file, Take::All);
+            }
         } else {
             self.write_back_together(small);
         }

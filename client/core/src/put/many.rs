@@ -14,7 +14,7 @@ use weft_layout::{Geometry, PlacementGroup};
 use weft_types::{DriveId, ExtentId, FileOffset, ShardIndex};
 use weft_wire::drive::{PUT_MAX, PutShard};
 
-use super::placing::Placing;
+use super::placing::{Placing, is_the_drives_fault};
 use super::{SEAL_HERE_MAX, Stored, WritingKey};
 use crate::dirty::Piece;
 use crate::seal::{SealedExtent, seal};
@@ -30,8 +30,6 @@ pub(crate) const MANY_BYTES: u64 = 2 << 20;
 const TOGETHER: Duration = Duration::from_secs(4);
 /// Drives that take longer may be ones that another map has replaced.
 const LATE: Duration = Duration::from_secs(1);
-/// Extents that are placed one by one at once.
-const ONE_BY_ONE: usize = 32;
 
 type Sealed = (ExtentId, Piece, WritingKey, SealedExtent);
 
@@ -69,13 +67,17 @@ impl Core {
         if self.cluster.is_whole_now(&group) {
             self.put_together(&mut stored, &group).await;
         }
+        // All at once: a drive that takes nothing is waited for once, and not where another group has none such.
+        let other = stored.iter().any(|stored| !stored.is_with(&group));
+        let other = other.then(|| self.cluster.choose_instead(group.id)).flatten();
+        let other = other.filter(|_| !self.cluster.is_whole_now(&group)).unwrap_or_else(|| group.clone());
         let place = |mut stored: Stored| async {
             if !stored.is_with(&group) {
-                Placing::new(self, &mut stored, group.clone()).run().await?;
+                Placing::new(self, &mut stored, other.clone()).run().await?;
             }
             Ok(stored)
         };
-        stream::iter(stored.into_iter().map(place)).buffered(ONE_BY_ONE).collect().await
+        stream::iter(stored.into_iter().map(place)).buffered(MANY).collect().await
     }
 
     async fn seal_all(&self, pieces: Vec<(Piece, WritingKey)>) -> Result<Vec<Sealed>, FsError> {
@@ -131,6 +133,9 @@ impl Core {
                     }
                     Some((drive, Err(failure))) => {
                         tracing::debug!(%drive, ?failure, "shards were not stored together");
+                        if is_the_drives_fault(&failure) {
+                            self.cluster.suspect(drive);
+                        }
                     }
                 },
                 // Others hold the group by now, or a member is known to be down.

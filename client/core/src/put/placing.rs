@@ -202,8 +202,7 @@ impl<'a> Placing<'a> {
             Err(failure) => failure,
         };
         tracing::debug!(%drive, extent = %self.stored.extent, %index, ?failure, "a shard was not stored");
-        if !matches!(failure, Failure::Busy | Failure::Refused(PutRefusal::NoSpace | PutRefusal::NotGranted))
-        {
+        if is_the_drives_fault(&failure) {
             cluster.suspect(drive);
         }
         let Some(shard) = self.shard(index, drive) else { return Ok(()) };
@@ -277,6 +276,11 @@ impl<'a> Placing<'a> {
     fn shard(&mut self, index: ShardIndex, holder: DriveId) -> Option<&mut Shard> {
         self.shards.iter_mut().find(|shard| shard.index == index && shard.holder == holder)
     }
+}
+
+/// Whether a drive that answers so had better be left alone for a while.
+pub(super) const fn is_the_drives_fault(failure: &Failure<PutRefusal>) -> bool {
+    !matches!(failure, Failure::Busy | Failure::Refused(PutRefusal::NoSpace | PutRefusal::NotGranted))
 }
 
 /// What a failed put means for the extent.

@@ -87,7 +87,8 @@ impl Core {
         Ok(())
     }
 
-    /// Commits the extents of several files by one operation; all of them, or none.
+    /// Commits the extents of several files by one operation; all of them, or none. When what moved cannot be put again,
+    /// [`MetaError::StaleGroup`]: that one extent found no place says nothing of the other files.
     pub(super) async fn commit_files(
         self: &Arc<Self>,
         files: &[&Pinned],
@@ -98,7 +99,10 @@ impl Core {
         loop {
             match self.commit_files_once(files, stored, counts).await {
                 Err(error @ FsError::Refused(MetaError::StaleGroup)) if Instant::now() < until => {
-                    self.put_moved(stored, until, error).await?;
+                    self.put_moved(stored, until, error).await.map_err(|moving| match moving {
+                        FsError::SessionEnded => moving,
+                        _ => error,
+                    })?;
                 }
                 result => return result,
             }

@@ -151,6 +151,8 @@ impl Core {
         for (member, count) in whole.into_iter().zip(stored_counts) {
             let of_file: Vec<_> = stored.by_ref().take(count).collect();
             let landed = match together {
+                // Each is flown again by the next map.
+                Err(FsError::Refused(MetaError::StaleGroup)) => together,
                 // Of one of them the owner wants nothing: the others are not to suffer from that.
                 Err(FsError::Refused(_)) => self.commit(member.file, of_file).await,
                 together => together,
