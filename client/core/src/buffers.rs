@@ -78,14 +78,29 @@ impl Drop for Shared {
     }
 }
 
-/// A buffer that is only read from now on; it is used again when the last one has read it.
+/// A buffer that is only read from now on; it is used again when the last one has read it. Of one that is mostly empty the
+/// bytes are copied: what is kept for long is counted by its length.
 pub(crate) fn share(buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() > LONG && buffer.capacity() / 2 > buffer.len() {
+        let bytes = Bytes::copy_from_slice(&buffer);
+        give_back(buffer);
+        return bytes;
+    }
     if buffer.capacity() < LONG { Bytes::from(buffer) } else { Bytes::from_owner(Shared(buffer)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mostly_empty_is_not_kept_whole() {
+        let mut buffer = with_capacity(4 << 20);
+        buffer.extend_from_slice(b"short");
+        let at = buffer.as_ptr();
+        let bytes = share(buffer);
+        assert!(bytes == b"short"[..] && bytes.as_ptr() != at, "its memory is free again");
+    }
 
     #[test]
     fn what_is_given_back_is_empty_bounded_and_never_too_short() {

@@ -25,6 +25,14 @@ struct Kept {
     half: u64,
 }
 
+/// About what an entry takes beside its bytes: in the table, and of the allocator.
+const ENTRY_BYTES: u64 = 192;
+
+/// Bytes of memory that a kept extent takes, its places in tables included.
+const fn cost(bytes: &Bytes) -> u64 {
+    bytes.len() as u64 + ENTRY_BYTES
+}
+
 impl Kept {
     fn get(&mut self, extent: ExtentId) -> Option<Bytes> {
         if let Some(bytes) = self.young.get(&extent) {
@@ -36,7 +44,7 @@ impl Kept {
     }
 
     fn insert(&mut self, extent: ExtentId, bytes: Bytes) {
-        let len = bytes.len() as u64;
+        let len = cost(&bytes);
         if self.bytes + len > self.half {
             self.old = core::mem::take(&mut self.young);
             self.bytes = 0;
@@ -48,7 +56,7 @@ impl Kept {
 
     fn remove(&mut self, extent: ExtentId) {
         if let Some(bytes) = self.young.remove(&extent) {
-            self.bytes -= bytes.len() as u64;
+            self.bytes -= cost(&bytes);
         }
         self.old.remove(&extent);
     }
@@ -139,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_bounded_and_keeps_what_is_used() {
-        let cache = ExtentCache::new(100);
+        let cache = ExtentCache::new(10 * (10 + ENTRY_BYTES));
         for seq in 0..50 {
             let fetched: Result<_, ()> =
                 cache.get_or_fetch(id(seq), async { Ok(Bytes::from(vec![0; 10])) }).await;
@@ -155,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_forgotten_makes_room() {
-        let cache = ExtentCache::new(100);
+        let cache = ExtentCache::new(10 * (10 + ENTRY_BYTES));
         for seq in 0..20 {
             let fetched: Result<_, ()> =
                 cache.get_or_fetch(id(seq), async { Ok(Bytes::from(vec![0; 10])) }).await;
@@ -165,12 +173,12 @@ mod tests {
             }
         }
         assert!((0..4).all(|seq| cache.get(id(seq)).is_some()));
-        assert_eq!(cache.lock().bytes, 40);
+        assert_eq!(cache.lock().bytes, 4 * (10 + ENTRY_BYTES));
     }
 
     #[tokio::test]
     async fn those_who_ask_at_once_wait_for_one_fetch() {
-        let cache = ExtentCache::new(100);
+        let cache = ExtentCache::new(10 * (10 + ENTRY_BYTES));
         let fetch = || async {
             tokio::task::yield_now().await;
             Ok::<_, ()>(Bytes::from_static(b"x"))
@@ -188,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fetch_that_is_given_up_leaves_nothing_behind() {
-        let cache = ExtentCache::new(100);
+        let cache = ExtentCache::new(10 * (10 + ENTRY_BYTES));
         let mut given_up = Box::pin(cache.get_or_fetch(id(1), core::future::pending::<Result<Bytes, ()>>()));
         assert!(is_pending_now(given_up.as_mut()).await);
         assert!(cache.is_coming(id(1)));
@@ -203,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_fetch_is_tried_again() {
-        let cache = ExtentCache::new(100);
+        let cache = ExtentCache::new(10 * (10 + ENTRY_BYTES));
         assert_eq!(cache.get_or_fetch(id(1), async { Err(7) }).await, Err(7));
         let again: Result<_, i32> = cache.get_or_fetch(id(1), async { Ok(Bytes::new()) }).await;
         assert!(again.is_ok());
