@@ -12,7 +12,8 @@ use crate::row::{ExtentRow, MapRow};
 use crate::{Context, Transaction, counters, extents, inodes, limits};
 
 pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Result<MetaReply, MetaError> {
-    commit(tx, cx, op).map(MetaReply::Attributes)
+    let mut replaced = Replaced { runs: 0, divisible: op.extents.len() > 1 };
+    commit(tx, cx, op, &mut replaced).map(MetaReply::Attributes)
 }
 
 pub(crate) fn run_all(
@@ -28,22 +29,35 @@ pub(crate) fn run_all(
     if extents > ENTRIES_MAX {
         return Err(MetaError::Invalid);
     }
-    let committed = commits.iter().map(|op| commit(tx, cx, op));
+    let mut replaced = Replaced { runs: 0, divisible: extents > 1 };
+    let committed = commits.iter().map(|op| commit(tx, cx, op, &mut replaced));
     committed.collect::<Result<_, _>>().map(MetaReply::Committed)
 }
 
-fn commit(tx: &mut dyn Transaction, cx: &Context<'_>, op: &Commit) -> Result<Attributes, MetaError> {
+/// Runs that an operation replaces, of whichever file: so much is held in memory until it is done.
+struct Replaced {
+    runs: usize,
+    /// Its extents can be committed one by one.
+    divisible: bool,
+}
+
+fn commit(
+    tx: &mut dyn Transaction,
+    cx: &Context<'_>,
+    op: &Commit,
+    replaced: &mut Replaced,
+) -> Result<Attributes, MetaError> {
     let file = inodes::file(tx, op.inode)?;
     check(tx, cx, op, file.key.ok_or(MetaError::Damaged)?)?;
     grow(tx, cx, op.inode, op.size_min)?;
     let mut file = inodes::file(tx, op.inode)?;
-    let (mut more, mut less, mut replaced) = (0, 0, 0);
+    let (mut more, mut less) = (0, 0);
     for extent in &op.extents {
         let bytes = place(tx, cx, op.inode, extent, file.attributes.size)?;
         more += bytes.mapped;
         less += bytes.replaced.bytes;
-        replaced += bytes.replaced.runs;
-        if op.extents.len() > 1 && replaced > limits::REPLACED_RUNS_MAX {
+        replaced.runs += bytes.replaced.runs;
+        if replaced.divisible && replaced.runs > limits::REPLACED_RUNS_MAX {
             return Err(MetaError::Invalid);
         }
     }
