@@ -22,17 +22,27 @@ pub(crate) struct NextMap {
     pub proven: usize,
 }
 
+/// Drives that return and are not compared yet, while no drive is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stragglers {
+    /// Those that are compared wait for them.
+    Awaited,
+    /// They are not waited for any longer: one of them that never answers must not keep all from counting.
+    Left,
+}
+
 /// The map after these drives were found up or down, and after what owners reported; `None` when it stays.
 ///
 /// A drive that was down and speaks returns; it is up once every owner has compared it with its extent rows. When no
-/// drive is up, all that return become so in one version: until then nothing is deleted, and no group is moved to the
-/// few that were compared first. States, proven lists and placement change in one version, so that writes go to healthy
+/// drive is up, all that return become so in one version, as long as they are awaited: until then nothing is deleted, and
+/// no group is moved to the few that were compared first. States, proven lists and placement change in one version, so that writes go to healthy
 /// drives with the first map that says that a drive is down.
 pub(crate) fn next_map(
     map: &ClusterMap,
     found: &[(DriveId, DriveState)],
     care: &Care,
     owned: &[Owned],
+    stragglers: Stragglers,
 ) -> Option<NextMap> {
     let mut next = map.clone();
     next.version = map.version.next();
@@ -43,7 +53,7 @@ pub(crate) fn next_map(
         }
         drive.state = state;
     }
-    let counted = count_compared(&mut next, care, owned);
+    let counted = count_compared(&mut next, care, owned, stragglers);
     let changes = map.drives.iter().zip(&next.drives).filter(|(was, is)| was.state != is.state);
     let states: Vec<_> = changes.map(|(was, is)| (was.id, was.state, is.state)).collect();
     let proven = drop_proven(&mut next, care, owned);
@@ -70,10 +80,11 @@ pub(crate) fn next_map(
 }
 
 /// Drives that were compared count what they lack, and are up. Answers whether one counts anew.
-fn count_compared(map: &mut ClusterMap, care: &Care, owned: &[Owned]) -> bool {
+fn count_compared(map: &mut ClusterMap, care: &Care, owned: &[Owned], stragglers: Stragglers) -> bool {
     let returns = |drive: &DriveEntry| drive.state == DriveState::Returning;
     let waits = |drive: &&DriveEntry| returns(drive) && care.missing(drive, owned).is_none();
-    let may_count = map.is_any_up() || !map.drives.iter().any(|drive| waits(&drive));
+    let may_count =
+        map.is_any_up() || stragglers == Stragglers::Left || !map.drives.iter().any(|drive| waits(&drive));
     let mut counted = false;
     for drive in &mut map.drives {
         // Drives that came back, and those found to lack shards then: rebuilt ones count again.

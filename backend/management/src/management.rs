@@ -13,7 +13,7 @@ use weft_wire::management::{Heartbeat, HeartbeatHeard, HeartbeatRefusal, Status}
 
 use crate::care::{Care, Owned};
 use crate::contents::Contents;
-use crate::health::{NextMap, next_map};
+use crate::health::{NextMap, Stragglers, next_map};
 use crate::keeper::{ChangeError, Keeper};
 use crate::leases::Leases;
 use crate::membership::{LOOK_EVERY, Membership};
@@ -23,6 +23,8 @@ use crate::voters::next_voters;
 
 /// Between two attempts to write a store that could not be written.
 const STORE_RETRY: Duration = Duration::from_secs(2);
+/// How long drives that are compared wait for the others, when none is up.
+const STRAGGLERS_MAX: Duration = Duration::from_secs(60);
 
 /// What management knows and keeps. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -75,6 +77,7 @@ impl Management {
 
     /// Keeps the map true, for ever.
     pub(crate) async fn watch(self) {
+        let mut none_up = None;
         loop {
             tokio::select! {
                 biased;
@@ -88,11 +91,14 @@ impl Management {
             let found = self.membership().changed_drives(&contents.map, now);
             let owned = self.owned(&contents);
             let care = self.care().clone();
-            if next_map(&contents.map, &found, &care, &owned).is_none() {
+            none_up = if contents.map.is_any_up() { None } else { none_up.or(Some(now)) };
+            let waits = none_up.is_none_or(|since| now.saturating_sub(since) < STRAGGLERS_MAX);
+            let stragglers = if waits { Stragglers::Awaited } else { Stragglers::Left };
+            if next_map(&contents.map, &found, &care, &owned, stragglers).is_none() {
                 continue;
             }
             let change = move |contents: &mut Contents| {
-                let next = next_map(&contents.map, &found, &care, &owned).ok_or(())?;
+                let next = next_map(&contents.map, &found, &care, &owned, stragglers).ok_or(())?;
                 contents.map = next.map.clone();
                 Ok(next)
             };

@@ -171,9 +171,12 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
     }
 
     /// Rids drives of what is not needed: records before the checkpoint, void records, and objects of checkpoints that
-    /// do not count. Once for each drive and checkpoint.
+    /// do not count. Once for each drive and checkpoint; nothing while no drive counts, since the row may be an older one.
     async fn sweep(&self) -> Result<(), MaintainError> {
         let map = self.drives.map();
+        if !map.is_any_up() {
+            return Ok(());
+        }
         let row = self.row();
         let start = row.checkpoint.as_ref().map(|root| root.position).unwrap_or_default();
         let due: Vec<_> = {

@@ -45,7 +45,7 @@ fn states(map: &ClusterMap) -> Vec<DriveState> {
 fn drives_that_die_together_make_one_version_with_new_homes() {
     let map = fixture::map();
     let found = [(map.drives[1].id, DriveState::Down), (map.drives[3].id, DriveState::Down)];
-    let next = next_map(&map, &found, &Care::default(), &[owner()]).expect("changed");
+    let next = next_map(&map, &found, &Care::default(), &[owner()], Stragglers::Awaited).expect("changed");
     assert_eq!(next.map.version, map.version.next());
     assert_eq!((next.states.len(), next.not_placed), (2, None));
     assert!(!next.moves.is_empty());
@@ -53,14 +53,18 @@ fn drives_that_die_together_make_one_version_with_new_homes() {
     let gone = [map.drives[1].id, map.drives[3].id];
     assert!(next.map.groups.iter().all(|group| !group.members.iter().any(|id| gone.contains(id))));
     assert!(next.map.groups.iter().all(|group| group.history.len() == 1));
-    assert_eq!(next_map(&next.map, &[], &Care::default(), &[owner()]), None, "nothing else is to do");
+    assert_eq!(
+        next_map(&next.map, &[], &Care::default(), &[owner()], Stragglers::Awaited),
+        None,
+        "nothing else is to do"
+    );
 }
 
 #[test]
 fn too_few_domains_change_states_alone_and_say_the_numbers() {
     let map = fixture::map();
     let found: Vec<_> = map.drives[..4].iter().map(|drive| (drive.id, DriveState::Down)).collect();
-    let next = next_map(&map, &found, &Care::default(), &[owner()]).expect("changed");
+    let next = next_map(&map, &found, &Care::default(), &[owner()], Stragglers::Awaited).expect("changed");
     assert_eq!(next.map.groups, map.groups);
     assert_eq!(next.map.version, map.version.next());
     let error = next.not_placed.expect("said").to_string();
@@ -72,7 +76,7 @@ fn a_drive_counts_again_once_every_owner_has_compared_it() {
     let map = fixture::map();
     let drive = map.drives[2].id;
     let step = |map: &ClusterMap, state, care: &Care| {
-        next_map(map, &[(drive, state)], care, &[owner()]).map(|next| next.map)
+        next_map(map, &[(drive, state)], care, &[owner()], Stragglers::Awaited).map(|next| next.map)
     };
     let down = step(&map, DriveState::Down, &Care::default()).expect("down");
     let back = step(&down, DriveState::Returning, &Care::default()).expect("returning");
@@ -88,10 +92,13 @@ fn a_drive_counts_again_once_every_owner_has_compared_it() {
     assert_eq!((entry.state, entry.missing, entry.counts()), (DriveState::Up, 2, false));
     let home = map.groups.iter().zip(&up.groups).all(|(old, new)| old.members == new.members);
     assert!(home, "groups that doubled up are spread as they were");
-    let rebuilt = next_map(&up, &[], &compared(&later, 0), &[owner()]).expect("rebuilt").map;
+    let rebuilt =
+        next_map(&up, &[], &compared(&later, 0), &[owner()], Stragglers::Awaited).expect("rebuilt").map;
     assert!(rebuilt.drive(drive).is_some_and(|drive| drive.counts()));
     assert!(rebuilt.groups.iter().any(|group| !group.history.is_empty()));
-    let proven = next_map(&rebuilt, &[], &cared_for(&rebuilt, 0), &[owner()]).expect("proven").map;
+    let proven = next_map(&rebuilt, &[], &cared_for(&rebuilt, 0), &[owner()], Stragglers::Awaited)
+        .expect("proven")
+        .map;
     assert!(proven.groups.iter().all(|group| group.history.is_empty()));
     assert_eq!(proven.losses_survived_by_all(), Some(2));
 }
@@ -101,7 +108,7 @@ fn when_no_drive_counts_all_do_together() {
     let map = fixture::map();
     let all = |state| map.drives.iter().map(|drive| (drive.id, state)).collect::<Vec<_>>();
     let step = |map: &ClusterMap, found: &[_], care: &Care| {
-        next_map(map, found, care, &[owner()]).map(|next| next.map)
+        next_map(map, found, care, &[owner()], Stragglers::Awaited).map(|next| next.map)
     };
     let down = step(&map, &all(DriveState::Down), &Care::default()).expect("down");
     let back = step(&down, &all(DriveState::Returning), &Care::default()).expect("returning");
@@ -111,6 +118,8 @@ fn when_no_drive_counts_all_do_together() {
     let up = step(&back, &[], &compared(&back, 0)).expect("up");
     assert_eq!(states(&up), [DriveState::Up; 6]);
     assert_eq!(up.groups, map.groups, "no group has moved meanwhile");
+    let left = next_map(&back, &[], &compared(&some, 0), &[owner()], Stragglers::Left).expect("up").map;
+    assert_eq!(left.drives.iter().filter(|drive| drive.state == DriveState::Up).count(), 4);
     // One that falls silent again is not waited for.
     let found = [(map.drives[5].id, DriveState::Down)];
     let five = ClusterMap { drives: back.drives[..5].to_vec(), ..back.clone() };
@@ -122,8 +131,12 @@ fn when_no_drive_counts_all_do_together() {
 fn without_extents_a_drive_is_up_at_once() {
     let map = fixture::map();
     let drive = map.drives[2].id;
-    let down = next_map(&map, &[(drive, DriveState::Down)], &Care::default(), &[]).expect("down").map;
-    let back = next_map(&down, &[(drive, DriveState::Returning)], &Care::default(), &[]).expect("up").map;
+    let down = next_map(&map, &[(drive, DriveState::Down)], &Care::default(), &[], Stragglers::Awaited)
+        .expect("down")
+        .map;
+    let back = next_map(&down, &[(drive, DriveState::Returning)], &Care::default(), &[], Stragglers::Awaited)
+        .expect("up")
+        .map;
     assert_eq!(states(&back), [DriveState::Up; 6]);
     assert!(back.groups.iter().all(|group| group.history.is_empty()), "nothing lies anywhere");
 }
@@ -162,7 +175,7 @@ proptest! {
                 }
                 Event::Cared(missing) => (Vec::new(), cared_for(&map, missing)),
             };
-            let (one, other) = (next_map(&map, &found, &care, &owned), next_map(&map, &found, &care, &owned));
+            let (one, other) = (next_map(&map, &found, &care, &owned, Stragglers::Awaited), next_map(&map, &found, &care, &owned, Stragglers::Awaited));
             prop_assert_eq!(&one, &other, "the same comes to the same");
             let Some(next) = one else { continue };
             // Checks too that no domain holds more than M shards of a group.
