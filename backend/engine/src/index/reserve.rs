@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
@@ -26,6 +27,8 @@ const STEP: u64 = 1 << 20;
 pub(super) struct Reserve {
     file: File,
     held: Mutex<u64>,
+    /// The same, for those who must not wait for the disk.
+    told: AtomicU64,
 }
 
 impl Reserve {
@@ -36,7 +39,8 @@ impl Reserve {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let held = file.metadata()?.len() / STEP * STEP;
-        let reserve = Self { file, held: Mutex::new(held.min(RESERVE_BYTES)) };
+        let held = held.min(RESERVE_BYTES);
+        let reserve = Self { file, held: Mutex::new(held), told: AtomicU64::new(held) };
         reserve.refill()?;
         Ok(reserve)
     }
@@ -55,6 +59,7 @@ impl Reserve {
                 Err(error) if error.kind() == ErrorKind::Unsupported => *held = RESERVE_BYTES,
                 Err(error) => return Err(error),
             }
+            self.told.store(*held, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -68,12 +73,13 @@ impl Reserve {
         }
         self.file.set_len(less)?;
         *held = less;
+        self.told.store(less, Ordering::Relaxed);
         Ok(true)
     }
 
     /// How much of it there is.
     pub(super) fn room(&self) -> Room {
-        match *self.lock() {
+        match self.told.load(Ordering::Relaxed) {
             RESERVE_BYTES.. => Room::Ample,
             held if held >= RESERVE_BYTES / 2 => Room::Reserve,
             _ => Room::None,
@@ -168,7 +174,7 @@ impl<B: StorageBackend> StorageBackend for Reserved<B> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::sync::atomic::Ordering::Relaxed;
 
     use redb::backends::InMemoryBackend;
     use redb::{Database, ReadableDatabase, TableDefinition};
