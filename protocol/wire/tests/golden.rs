@@ -136,7 +136,9 @@ fn golden_meta_calls() {
         key: DataKeyId::new(8),
     };
     let commit = Commit { inode: Inode::new(2), extents: vec![new], size_min: 14_096, modified: None };
-    golden(&meta(MetaOp::Commit(commit)), include_str!("golden/commit.hex").trim());
+    golden(&meta(MetaOp::Commit(commit.clone())), include_str!("golden/commit.hex").trim());
+    let several = MetaOp::CommitFiles(vec![commit; 2]);
+    golden(&meta(several), include_str!("golden/commit-files.hex").trim());
 }
 
 #[test]
@@ -144,6 +146,8 @@ fn golden_meta_answers() {
     let key = KeyGrant { id: DataKeyId::new(8), key: KeyBytes::new([0xce; 32]) };
     let opened = MetaReply::Opened(Opened { attributes: attributes(), key });
     golden(&opened, include_str!("golden/opened.hex").trim());
+    let committed = MetaReply::Committed(vec![attributes()]);
+    golden(&committed, include_str!("golden/committed.hex").trim());
     golden(&MetaError::NoSpace, "08");
 }
 
