@@ -6,10 +6,9 @@ mod placing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use weft_keys::DataKey;
-use weft_layout::Geometry;
+use weft_layout::{Geometry, PlacementGroup};
 use weft_types::{
     ByteCount, DataKeyId, DriveId, Epoch, ExtentId, ExtentSeq, FileOffset, GroupId, ShardIndex,
 };
@@ -109,25 +108,12 @@ impl Core {
     pub(crate) async fn put_extent(
         self: &Arc<Self>,
         piece: Piece,
-        key: (DataKeyId, Arc<DataKey>),
+        key: WritingKey,
         memory: Option<OwnedSemaphorePermit>,
     ) -> Result<Stored, FsError> {
-        let geometry = self.geometry(piece.data.len() as u64)?;
-        let extent = self.next_id();
-        if piece.data.len() as u64 <= SHORT_BYTES {
-            self.extents.keep(extent, piece.data.clone());
-        }
         let group = self.cluster.choose_group(&[]).ok_or(FsError::NoSpace)?;
-        let mut stored = Stored {
-            extent,
-            offset: FileOffset::new(piece.offset),
-            group: group.id,
-            epoch: group.epoch,
-            key: key.0,
-            sealed: self.seal(piece.data, extent, geometry, key.1).await?,
-            acks: Vec::new(),
-            _memory: memory,
-        };
+        let sealed = self.seal(vec![(piece, key)], &group, memory).await?;
+        let mut stored = sealed.into_iter().next().ok_or(FsError::Protocol)?;
         Placing::new(self, &mut stored, group).run().await?;
         Ok(stored)
     }
@@ -144,20 +130,43 @@ impl Core {
         Ok(true)
     }
 
+    /// Seals pieces under fresh ids, for the members of a group; nothing is stored yet. `memory` is what all of them take.
     async fn seal(
         &self,
-        plaintext: Bytes,
-        extent: ExtentId,
-        geometry: Geometry,
-        key: Arc<DataKey>,
-    ) -> Result<SealedExtent, FsError> {
+        pieces: Vec<(Piece, WritingKey)>,
+        group: &PlacementGroup,
+        mut memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Stored>, FsError> {
+        let bytes: usize = pieces.iter().map(|(piece, _)| piece.data.len()).sum();
+        let count = pieces.len();
+        let mut todo = Vec::with_capacity(count);
+        for (piece, key) in pieces {
+            let (extent, geometry) = (self.next_id(), self.geometry(piece.data.len() as u64)?);
+            if piece.data.len() as u64 <= SHORT_BYTES {
+                // What was just written is often read soon, and is not in the kernel's cache.
+                self.extents.keep(extent, piece.data.clone());
+            }
+            // The last one holds what is left.
+            let bytes = usize::try_from(geometry.stored_bytes().get()).unwrap_or(usize::MAX);
+            let is_last = todo.len() + 1 == count;
+            let part = if is_last { memory.take() } else { memory.as_mut().and_then(|all| all.split(bytes)) };
+            todo.push((extent, geometry, piece, key, part));
+        }
         let codecs = Arc::clone(&self.fetcher.codecs);
         let filesystem = self.session.filesystem();
-        let here = !self.sealing_threads || plaintext.len() <= SEAL_HERE_MAX;
+        let (group, epoch) = (group.id, group.epoch);
         let work = move || {
-            codecs.with(geometry, |codec| seal(codec, &key, filesystem, extent, geometry, &plaintext))
+            let mut stored = Vec::with_capacity(todo.len());
+            for (extent, geometry, Piece { offset, data }, (id, key), memory) in todo {
+                let sealed =
+                    codecs.with(geometry, |codec| seal(codec, &key, filesystem, extent, geometry, &data))?;
+                let offset = FileOffset::new(offset);
+                let acks = Vec::new();
+                stored.push(Stored { extent, offset, group, epoch, key: id, sealed, acks, _memory: memory });
+            }
+            Ok(stored)
         };
-        if here {
+        if !self.sealing_threads || bytes <= SEAL_HERE_MAX {
             return work();
         }
         self.runtime.spawn_blocking(work).await.map_err(|_| FsError::SessionEnded)?

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_others_write_no_more_is_rewritten_than_was_written() {
+    async fn while_others_write_what_is_rewritten_is_limited_by_what_was_written() {
         let mut windows = Windows::new();
         let mut now = Instant::now();
         let (mut written, mut rewritten) = (0, 0);

@@ -2,22 +2,22 @@
 //!
 //! That is a shortcut: what a drive has not taken by it, for whatever reason, is placed extent by extent.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use core::time::Duration;
-use futures_util::stream::{self, FuturesUnordered, StreamExt};
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
-use weft_layout::{Geometry, PlacementGroup};
-use weft_types::{DriveId, ExtentId, FileOffset, ShardIndex};
+use weft_layout::PlacementGroup;
+use weft_types::{DriveId, ShardIndex};
 use weft_wire::drive::{PUT_MAX, PutShard};
 
 use super::placing::{Placing, is_the_drives_fault};
-use super::{SEAL_HERE_MAX, Stored, WritingKey};
+use super::{Stored, WritingKey};
 use crate::dirty::Piece;
-use crate::seal::{SealedExtent, seal};
 use crate::{Core, FsError};
 
 /// Pieces up to this length go together with others.
@@ -31,39 +31,21 @@ const TOGETHER: Duration = Duration::from_secs(4);
 /// Drives that take longer may be ones that another map has replaced.
 const LATE: Duration = Duration::from_secs(1);
 
-type Sealed = (ExtentId, Piece, WritingKey, SealedExtent);
-
 impl Core {
     /// As [`put_extent`](Self::put_extent) of each piece. `memory` is what all of them take; there are at most [`MANY`],
     /// of [`MANY_BYTES`].
     pub(crate) async fn put_extents(
         self: &Arc<Self>,
         pieces: Vec<(Piece, WritingKey)>,
-        mut memory: Option<OwnedSemaphorePermit>,
+        memory: Option<OwnedSemaphorePermit>,
     ) -> Vec<Result<Stored, FsError>> {
         let count = pieces.len();
         let all = |error: FsError| (0..count).map(|_| Err(error)).collect();
         let Some(group) = self.cluster.choose_group(&[]) else { return all(FsError::NoSpace) };
-        let sealed = match self.seal_all(pieces).await {
-            Ok(sealed) => sealed,
+        let mut stored = match self.seal(pieces, &group, memory).await {
+            Ok(stored) => stored,
             Err(error) => return all(error),
         };
-        let mut stored = Vec::with_capacity(count);
-        for (extent, piece, key, sealed) in sealed {
-            // What was just written is often read soon, and is not in the kernel's cache.
-            self.extents.keep(extent, piece.data.clone());
-            let len = usize::try_from(sealed.geometry.stored_bytes().get()).unwrap_or(usize::MAX);
-            stored.push(Stored {
-                extent,
-                offset: FileOffset::new(piece.offset),
-                group: group.id,
-                epoch: group.epoch,
-                key: key.0,
-                sealed,
-                acks: Vec::new(),
-                _memory: memory.as_mut().and_then(|memory| memory.split(len)),
-            });
-        }
         if self.cluster.is_whole_now(&group) {
             self.put_together(&mut stored, &group).await;
         }
@@ -77,29 +59,7 @@ impl Core {
             }
             Ok(stored)
         };
-        stream::iter(stored.into_iter().map(place)).buffered(MANY).collect().await
-    }
-
-    async fn seal_all(&self, pieces: Vec<(Piece, WritingKey)>) -> Result<Vec<Sealed>, FsError> {
-        let bytes: usize = pieces.iter().map(|(piece, _)| piece.data.len()).sum();
-        let mut todo = Vec::with_capacity(pieces.len());
-        for (piece, key) in pieces {
-            todo.push((self.next_id(), self.geometry(piece.data.len() as u64)?, piece, key));
-        }
-        let codecs = Arc::clone(&self.fetcher.codecs);
-        let filesystem = self.session.filesystem();
-        let work = move || {
-            let one = |(extent, geometry, piece, key): (ExtentId, Geometry, Piece, WritingKey)| {
-                let sealed = codecs
-                    .with(geometry, |codec| seal(codec, &key.1, filesystem, extent, geometry, &piece.data))?;
-                Ok((extent, piece, key, sealed))
-            };
-            todo.into_iter().map(one).collect()
-        };
-        if !self.sealing_threads || bytes <= SEAL_HERE_MAX {
-            return work();
-        }
-        self.runtime.spawn_blocking(work).await.map_err(|_| FsError::SessionEnded)?
+        join_all(stored.into_iter().map(place)).await
     }
 
     /// Puts what each member is to hold by one call, and notes which have answered.

@@ -127,6 +127,35 @@ async fn a_group_of_files_is_written_around_a_drive_that_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_that_wait_for_their_group_are_not_sent_alone() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    for drive in 0..6 {
+        fake.fault(drive, Fault::Late(Duration::from_millis(900)));
+    }
+    let files = write_files(&core, 2000).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(core.counts().dirty_bytes, 0);
+    let (several, single) = commits(&fake);
+    assert!(several <= 12 && single <= 4, "{several} and {single} operations");
+    check(&fake, &files).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drive_that_takes_nothing_holds_up_a_large_group_once() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let files = write_files(&core, 250).await;
+    fake.fault(1, Fault::Hanging);
+    sleep(Duration::from_millis(1700)).await;
+    let begun = Instant::now();
+    let last = core.open(files[249].0, READ_WRITE).await.expect("opens");
+    core.fsync(last).await.expect("its own shards are with other drives");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(45), "not one extent after the other: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_gone_takes_no_other_with_it() {
     let fake = Fake::new();
     let core = mount(&fake);

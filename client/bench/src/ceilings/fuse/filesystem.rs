@@ -17,6 +17,7 @@ use super::memory::{Pool, Tree};
 
 /// How long the kernel may believe what it was told.
 const TTL: Duration = Duration::from_secs(3600);
+
 /// A filesystem that costs as little as one can.
 pub(super) struct MemoryFs {
     tree: RwLock<Tree>,
