@@ -108,8 +108,6 @@ pub struct PutShards {
 
 /// Most shards of one [`PutShards`].
 pub const PUT_MAX: usize = 256;
-/// Most bytes of one [`PutShards`].
-pub const PUT_BYTES_MAX: usize = 4 << 20;
 
 /// The shards are on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
