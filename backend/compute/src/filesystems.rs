@@ -70,7 +70,7 @@ struct Owned {
 
 /// The time after an attempt that failed; the next one is twice as long.
 struct Pause {
-    until: Instant,
+    since: Instant,
     lasts: Duration,
     refusal: OpenRefusal,
 }
@@ -191,7 +191,7 @@ impl Filesystems {
         owned.dropping.retain(|id, dropping| exists(id) || !dropping.is_done());
         let idle = |info: &&FilesystemInfo| {
             let served = owned.owners.get(&info.id).is_some_and(|owner| owner.is_serving());
-            let paused = owned.pauses.get(&info.id).is_some_and(|pause| pause.until > now);
+            let paused = owned.pauses.get(&info.id).is_some_and(|pause| pause.since + pause.lasts > now);
             !served
                 && !paused
                 && !owned.dropping.contains_key(&info.id)
@@ -272,9 +272,9 @@ impl Filesystems {
     /// that the cluster store records, and whoever was refused asks again at once.
     fn failed_just_now(&self, id: FilesystemId) -> Option<OpenRefusal> {
         let owned = self.owned();
-        let Pause { until, lasts, refusal } = owned.pauses.get(&id)?;
-        let recent = Instant::now() + *lasts < *until + PAUSE_ASKED;
-        (*lasts > PAUSE_MIN * 2 && recent).then(|| refusal.clone())
+        let pause = owned.pauses.get(&id)?;
+        let again = pause.lasts > PAUSE_MIN * 2 && pause.since.elapsed() < PAUSE_ASKED;
+        again.then(|| pause.refusal.clone())
     }
 
     fn pause(&self, id: FilesystemId, refusal: Option<OpenRefusal>) {
@@ -283,7 +283,7 @@ impl Filesystems {
             Some(refusal) => {
                 let lasts =
                     owned.pauses.get(&id).map_or(PAUSE_MIN, |before| (before.lasts * 2).min(PAUSE_MAX));
-                owned.pauses.insert(id, Pause { until: Instant::now() + lasts, lasts, refusal });
+                owned.pauses.insert(id, Pause { since: Instant::now(), lasts, refusal });
             }
             None => {
                 owned.pauses.remove(&id);

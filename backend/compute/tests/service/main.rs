@@ -339,6 +339,21 @@ async fn before_management_was_heard_of_nothing_is_said_about_drives() {
 }
 
 #[tokio::test]
+async fn who_asks_again_and_again_makes_few_attempts_and_hears_why_they_failed() {
+    let cluster = Cluster::new().await;
+    cluster.stage.with(|seen| seen.map.take());
+    let compute = cluster.start();
+    for _ in 0..100 {
+        let refused = refusal(call(&cluster.frontend, &compute, open(false)).await);
+        let OpenRefusal::MetadataUnavailable { reason } = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("map"), "{reason}");
+    }
+    let attempts = cluster.stage.with(|seen| seen.row.epoch);
+    assert!(attempts <= Epoch::new(20), "each is recorded in the cluster store: {attempts}");
+    compute.stop().await;
+}
+
+#[tokio::test]
 async fn an_ended_session_is_ended_at_management_and_closed_at_every_drive() {
     let cluster = Cluster::new().await;
     let compute = cluster.start();
