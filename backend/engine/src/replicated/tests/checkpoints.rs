@@ -115,6 +115,37 @@ async fn a_crash_at_any_point_of_a_checkpoint_loses_nothing_and_leaves_no_garbag
     }
 }
 
+/// The row may be an older one then: what it does not name may be what the newest one named.
+#[tokio::test(start_paused = true)]
+async fn while_no_drive_counts_nothing_is_swept() {
+    let mut bench = Bench::new(5).await;
+    bench.log.checkpoint(&bench.index).await.expect("publishes");
+    let objects = |bench: &Bench| -> usize {
+        bench.sim.homes().into_iter().map(|home| bench.sim.with(home, |drive| drive.objects.len())).sum()
+    };
+    let whole = objects(&bench);
+    // An owner that died while it wrote the next one.
+    bench.append("more").await;
+    for millis in 1.. {
+        let _ = timeout(Duration::from_millis(millis), bench.log.checkpoint(&bench.index)).await;
+        if objects(&bench) > whole {
+            break;
+        }
+    }
+    bench.log = bench.assert_all("after the crash").await;
+    let before = objects(&bench);
+    assert!(before > whole, "the row names the older one");
+    let all = |bench: &Bench, state| {
+        bench.sim.homes().into_iter().for_each(|home| bench.sim.set_state(home, Some(state)));
+    };
+    all(&bench, DriveState::Returning);
+    bench.log.maintain().await.expect("waits");
+    assert_eq!(objects(&bench), before);
+    all(&bench, DriveState::Up);
+    bench.log.maintain().await.expect("sweeps");
+    assert_eq!(objects(&bench), whole, "what the row does not name goes");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_is_of_one_position_while_batches_go_on() {
     let mut bench = Bench::new(3).await;
