@@ -107,7 +107,13 @@ impl Compute {
             group_epoch: Epoch::new(1),
             key,
         };
-        let commit = Commit { inode, extents: vec![extent], size_min: offset + 4096, modified: None };
+        let commit = Commit {
+            inode,
+            extents: vec![extent],
+            size_min: offset + 4096,
+            modified: None,
+            attributes: None,
+        };
         self.execute(MetaOp::Commit(commit)).1
     }
 

@@ -138,7 +138,13 @@ impl World {
             group_epoch: Epoch::new(1),
             key: row.key.expect("a file has a key"),
         };
-        let commit = Commit { inode, extents: vec![extent], size_min: offset + 4096, modified: None };
+        let commit = Commit {
+            inode,
+            extents: vec![extent],
+            size_min: offset + 4096,
+            modified: None,
+            attributes: None,
+        };
         self.run(&MetaOp::Commit(commit));
     }
 }

@@ -11,6 +11,7 @@ use weft_wire::meta::{Attributes, KeyGrant};
 
 use crate::FsError;
 use crate::dirty::{DirtyRuns, Take};
+use crate::held::Held;
 use crate::map::ExtentMap;
 use crate::put::WritingKey;
 use crate::recent::Recent;
@@ -73,6 +74,10 @@ pub(crate) struct FileState {
     pub(crate) modified: Option<Timestamp>,
     /// As [`modified`](Self::modified), of the bytes on their way.
     pub(crate) flight_modified: Option<Timestamp>,
+    /// What was set while there are dirty bytes, none of which is on its way yet; empty without any.
+    pub(crate) held: Held,
+    /// As [`held`](Self::held), with the bytes on their way.
+    pub(crate) flight_held: Held,
     /// When the oldest dirty byte was written.
     pub(crate) since: Option<Instant>,
     /// What the next flight takes.
@@ -129,9 +134,12 @@ impl FileState {
         }
         attributes.size = attributes.size.max(self.dirty.end());
         attributes.allocated = ByteCount::new(attributes.allocated.get().saturating_add(self.dirty.held()));
-        if let Some(modified) = self.modified.max(self.flight_modified) {
-            attributes.modified = modified;
-            attributes.changed = attributes.changed.max(modified);
+        for (modified, held) in [(self.flight_modified, &self.flight_held), (self.modified, &self.held)] {
+            if let Some(modified) = modified {
+                attributes.modified = modified;
+                attributes.changed = attributes.changed.max(modified);
+            }
+            held.overlay(attributes);
         }
     }
 

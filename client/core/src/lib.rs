@@ -29,6 +29,7 @@ mod fetch;
 mod file;
 mod grants;
 mod handle;
+mod held;
 mod latency;
 mod listing;
 mod map;

@@ -13,6 +13,7 @@ use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
 use crate::dirty::{Piece, Take};
 use crate::file::Pinned;
+use crate::held::Held;
 use crate::put::WritingKey;
 use crate::{Core, FsError};
 use flight::Flight;
@@ -161,6 +162,7 @@ impl Core {
         state.flushing = false;
         state.wanted = None;
         state.since = None;
+        (state.held, state.flight_held) = (Held::default(), Held::default());
         state.failure = Some(error);
         drop(state);
         self.memory.dirty.give_back(held);
@@ -203,6 +205,7 @@ impl Core {
         let mut state = file.lock();
         self.full.store(false, Ordering::Relaxed);
         state.flight_modified = None;
+        state.flight_held = Held::default();
         state.careful = false;
         if complete {
             state.landed = state.departed;
@@ -222,6 +225,11 @@ impl Core {
         let newer = state.dirty.restore();
         self.room.count(&mut state);
         self.memory.dirty.give_back(newer);
+        let earlier = core::mem::take(&mut state.flight_held);
+        state.held.restore(earlier);
+        if state.modified.is_some() {
+            state.held.written();
+        }
         state.modified = state.modified.max(state.flight_modified.take());
         state.since = state.since.or_else(|| Some(Instant::now()));
         state.wanted = Some(Take::All);
@@ -274,6 +282,7 @@ fn depart(file: &Pinned, most: usize) -> Option<(Vec<Piece>, bool)> {
     let complete = state.dirty.dirty() == 0;
     state.flight_modified = if complete { state.modified.take() } else { state.modified };
     if complete {
+        state.flight_held = core::mem::take(&mut state.held);
         state.departed += 1;
         state.since = None;
     } else if pieces.len() == most {

@@ -166,6 +166,9 @@ impl Filesystem for Adapter {
             modified: mtime.map(time_change),
         };
         let (core, inode, caller) = (self.core.clone(), inode(number), caller(request));
+        if let Some(result) = core.try_set_attributes(inode, &changes) {
+            return answer_attributes(&core, reply, result);
+        }
         self.core.spawn(async move {
             let result = core.set_attributes(caller, inode, changes).await;
             answer_attributes(&core, reply, result);

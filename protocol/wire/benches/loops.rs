@@ -90,7 +90,7 @@ fn commit(extents: u64) -> Meta {
     let extents: Vec<_> = (0..extents).map(extent).collect();
     let size_min = (extents.len() as u64) << 22;
     let modified = Some(Timestamp { seconds: 1_790_000_000, nanos: 123_456_789 });
-    meta(MetaOp::Commit(Commit { inode: Inode::new(100_000), extents, size_min, modified }))
+    meta(MetaOp::Commit(Commit { inode: Inode::new(100_000), extents, size_min, modified, attributes: None }))
 }
 
 fn attributes() -> Attributes {

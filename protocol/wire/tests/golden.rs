@@ -15,8 +15,8 @@ use weft_wire::compute::{Meta, OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
-    Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply, Name, NewExtent,
-    NewNode, Opened, Rename, RenameMode,
+    AttributeChanges, Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply,
+    Name, NewExtent, NewNode, Opened, Rename, RenameMode, TimeChange,
 };
 use weft_wire::{Features, Hello, KeyBytes};
 
@@ -135,8 +135,19 @@ fn golden_meta_calls() {
         group_epoch: Epoch::new(1),
         key: DataKeyId::new(8),
     };
-    let commit = Commit { inode: Inode::new(2), extents: vec![new], size_min: 14_096, modified: None };
+    let commit = Commit {
+        inode: Inode::new(2),
+        extents: vec![new],
+        size_min: 14_096,
+        modified: None,
+        attributes: None,
+    };
     golden(&meta(MetaOp::Commit(commit.clone())), include_str!("golden/commit.hex").trim());
+    let time = Some(TimeChange::At(Timestamp { seconds: 7, nanos: 1 }));
+    let set =
+        AttributeChanges { mode: Some(0o600), uid: Some(3), modified: time, ..AttributeChanges::default() };
+    let unpacked = Commit { attributes: Some(set), ..commit.clone() };
+    golden(&meta(MetaOp::Commit(unpacked)), include_str!("golden/commit-attributes.hex").trim());
     let several = MetaOp::CommitFiles(vec![commit; 2]);
     golden(&meta(several), include_str!("golden/commit-files.hex").trim());
 }

@@ -84,7 +84,8 @@ impl Workload<'_> {
         let extents: Vec<_> = runs.iter().map(|(offset, len)| self.extent(file, *offset, *len)).collect();
         let size_min = runs.iter().map(|(offset, len)| offset + len).max().unwrap_or(0);
         let inode = file.attributes.inode;
-        self.done(MetaOp::Commit(Commit { inode, extents, size_min, modified: None })).await;
+        self.done(MetaOp::Commit(Commit { inode, extents, size_min, modified: None, attributes: None }))
+            .await;
     }
 
     async fn compact(&mut self, file: &Opened, len: u64) {

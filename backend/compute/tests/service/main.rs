@@ -79,7 +79,7 @@ impl<'a> Mount<'a> {
             group_epoch: GROUP_EPOCH,
             key,
         };
-        let commit = Commit { inode, extents: vec![new], size_min: bytes, modified: None };
+        let commit = Commit { inode, extents: vec![new], size_min: bytes, modified: None, attributes: None };
         self.ask(compute, MetaOp::Commit(commit)).await.expect("commits");
         (inode, geometry.stored_shards().map(|index| ShardKey { extent, index }).collect())
     }
@@ -209,7 +209,7 @@ async fn extents_of_a_membership_that_is_over_or_unknown_are_refused() {
         let (offset, group_epoch) = (FileOffset::new(0), Epoch::new(group_epoch));
         let new = NewExtent { offset, extent, geometry, group: GROUP, group_epoch, key: opened.key.id };
         let inode = opened.attributes.inode;
-        let commit = Commit { inode, extents: vec![new], size_min: 9, modified: None };
+        let commit = Commit { inode, extents: vec![new], size_min: 9, modified: None, attributes: None };
         let outcome = mount.ask(&compute, MetaOp::Commit(commit)).await;
         assert_eq!(outcome.is_ok(), committed, "epoch {group_epoch}: {outcome:?}");
     }
@@ -329,7 +329,8 @@ async fn before_management_was_heard_of_nothing_is_said_about_drives() {
     assert!(matches!(refused, OpenRefusal::MetadataUnavailable { .. }), "{refused:?}");
     cluster.stage.with(|seen| seen.map = map);
     let mut mount = Mount::new(&cluster, &compute).await;
-    let commit = Commit { inode: Inode::ROOT, extents: Vec::new(), size_min: 0, modified: None };
+    let commit =
+        Commit { inode: Inode::ROOT, extents: Vec::new(), size_min: 0, modified: None, attributes: None };
     let known = mount.ask(&compute, MetaOp::Commit(commit)).await;
     assert_eq!(refusal(known), MetaError::IsDirectory);
     cluster.until_reported("management is heard of", |_| true).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_types::{DataKeyId, Inode};
 use weft_wire::meta::{Attributes, Commit, ENTRIES_MAX, FILES_MAX, MetaError, MetaReply, NewExtent};
 
-use super::set_attributes::{checked_time, grow};
+use super::set_attributes::{change, checked_time, grow};
 use crate::counters::remapped;
 use crate::map::{self, Run};
 use crate::row::{ExtentRow, MapRow};
@@ -66,6 +66,13 @@ fn commit(
     attributes.allocated = remapped(attributes.allocated, more, less)?;
     if let Some(modified) = op.modified {
         attributes.modified = checked_time(modified)?;
+    }
+    if let Some(changes) = &op.attributes {
+        // A length would cut off what this very operation puts there.
+        if changes.size.is_some() {
+            return Err(MetaError::Invalid);
+        }
+        change(&mut file, changes, cx.now)?;
     }
     inodes::save_changed(tx, &mut file, cx.now);
     Ok(file.attributes)

@@ -34,15 +34,25 @@ pub(crate) fn run(
         row = inodes::find(tx, inode)?;
         row.attributes.modified = cx.now;
     }
-    change_mode_and_owner(&mut row, changes)?;
-    if let Some(time) = changes.accessed {
-        row.attributes.accessed = time_of(time, cx.now)?;
-    }
-    if let Some(time) = changes.modified {
-        row.attributes.modified = time_of(time, cx.now)?;
-    }
+    change(&mut row, changes, cx.now)?;
     inodes::save_changed(tx, &mut row, cx.now);
     Ok(MetaReply::Attributes(row.attributes))
+}
+
+/// Changes all but the length.
+pub(super) fn change(
+    row: &mut InodeRow,
+    changes: &AttributeChanges,
+    now: Timestamp,
+) -> Result<(), MetaError> {
+    change_mode_and_owner(row, changes)?;
+    if let Some(time) = changes.accessed {
+        row.attributes.accessed = time_of(time, now)?;
+    }
+    if let Some(time) = changes.modified {
+        row.attributes.modified = time_of(time, now)?;
+    }
+    Ok(())
 }
 
 /// A new owner or group takes set-user-id, and set-group-id where the group may execute, off a regular file, even

@@ -2,7 +2,7 @@
 
 use weft_types::{ByteCount, Epoch, FileOffset, GroupId, Inode};
 use weft_wire::meta::{
-    AttributeChanges, Commit, ENTRIES_MAX, MetaError, MetaOp, MetaReply, NewNode, ReadMap,
+    AttributeChanges, Commit, ENTRIES_MAX, MetaError, MetaOp, MetaReply, NewNode, ReadMap, TimeChange,
 };
 
 use super::invariants;
@@ -54,12 +54,34 @@ fn a_commit_sets_times_and_counts_a_change() {
     let before = world.attributes(file);
     world.now = 9;
     let extents = vec![world.extent(file, 0, 3)];
-    let op = Commit { inode: file, extents, size_min: 3, modified: Some(at(7)) };
+    let op = Commit { inode: file, extents, size_min: 3, modified: Some(at(7)), attributes: None };
     let after = super::world::attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
     assert_eq!((after.modified, after.changed, after.change), (at(7), at(9), before.change + 1));
-    let op = Commit { inode: file, extents: Vec::new(), size_min: 1, modified: None };
+    let op = Commit { inode: file, extents: Vec::new(), size_min: 1, modified: None, attributes: None };
     let last = super::world::attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
     assert_eq!((last.modified, last.size), (at(7), 3), "neither time nor length went back");
+}
+
+#[test]
+fn a_commit_carries_what_was_set_of_the_file_meanwhile() {
+    let (mut world, file) = file();
+    let commit = |changes: AttributeChanges| {
+        let attributes = Some(changes);
+        MetaOp::Commit(Commit {
+            inode: file,
+            extents: Vec::new(),
+            size_min: 3,
+            modified: Some(at(7)),
+            attributes,
+        })
+    };
+    let none = AttributeChanges::default();
+    let time = Some(TimeChange::At(at(2)));
+    let changes = AttributeChanges { mode: Some(0o640), uid: Some(5), modified: time, ..none.clone() };
+    let after = super::world::attributes_of(world.run(&commit(changes)).expect("commits"));
+    assert_eq!((after.mode, after.uid, after.modified, after.size), (0o640, 5, at(2), 3));
+    let cut = AttributeChanges { size: Some(1), ..none };
+    assert_eq!(world.run(&commit(cut)), Err(MetaError::Invalid), "a length is no such thing");
 }
 
 #[test]
@@ -71,6 +93,7 @@ fn several_files_are_committed_together_or_not_at_all() {
         extents: vec![world.extent(inode, 0, len)],
         size_min: len,
         modified: None,
+        attributes: None,
     };
     let commits = vec![commit(&mut world, a, 10), commit(&mut world, b, 20)];
     let foreign = Commit { extents: commits[0].extents.clone(), ..commits[1].clone() };

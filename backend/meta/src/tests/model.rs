@@ -366,7 +366,10 @@ impl Model {
         if let Some(modified) = op.modified {
             file.attributes.modified = modified;
         }
-        self.change(op.inode);
+        match &op.attributes {
+            Some(changes) => drop(self.set(op.inode, changes)?),
+            None => self.change(op.inode),
+        }
         Ok(MetaReply::Attributes(self.attributes(op.inode)?))
     }
 }

@@ -18,18 +18,66 @@ use crate::{Progress, session};
 /// A step; inodes and names are picked from what there is when it is taken.
 #[derive(Debug, Clone)]
 enum Step {
-    Make { parent: u8, name: u8, node: u8, mode: u16 },
-    Unlink { parent: u8, name: u8 },
-    RemoveDirectory { parent: u8, name: u8 },
-    Link { inode: u8, parent: u8, name: u8 },
-    Rename { parent: u8, name: u8, new_parent: u8, new_name: u8, mode: RenameMode },
-    Resize { file: u8, size: u64 },
-    SetAttributes { inode: u8, mode: Option<u16>, uid: Option<u32>, gid: Option<u32> },
-    SetXattr { inode: u8, name: u8, len: usize, mode: XattrMode },
-    RemoveXattr { inode: u8, name: u8 },
-    Commit { file: u8, parts: Vec<(u64, u64)>, size_min: u64, timed: bool },
-    Reap { inode: u8 },
-    NewSession { budget: usize },
+    Make {
+        parent: u8,
+        name: u8,
+        node: u8,
+        mode: u16,
+    },
+    Unlink {
+        parent: u8,
+        name: u8,
+    },
+    RemoveDirectory {
+        parent: u8,
+        name: u8,
+    },
+    Link {
+        inode: u8,
+        parent: u8,
+        name: u8,
+    },
+    Rename {
+        parent: u8,
+        name: u8,
+        new_parent: u8,
+        new_name: u8,
+        mode: RenameMode,
+    },
+    Resize {
+        file: u8,
+        size: u64,
+    },
+    SetAttributes {
+        inode: u8,
+        mode: Option<u16>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    },
+    SetXattr {
+        inode: u8,
+        name: u8,
+        len: usize,
+        mode: XattrMode,
+    },
+    RemoveXattr {
+        inode: u8,
+        name: u8,
+    },
+    Commit {
+        file: u8,
+        parts: Vec<(u64, u64)>,
+        size_min: u64,
+        timed: bool,
+        mode: Option<u16>,
+        uid: Option<u32>,
+    },
+    Reap {
+        inode: u8,
+    },
+    NewSession {
+        budget: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,12 +92,12 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (b(), b(), b()).prop_map(|(inode, parent, name)| Step::Link { inode, parent, name }),
         8 => (b(), b(), b(), b(), rename_mode).prop_map(|(parent, name, new_parent, new_name, mode)| Step::Rename { parent, name, new_parent, new_name, mode }),
         3 => (b(), 0_u64..70).prop_map(|(file, size)| Step::Resize { file, size }),
-        2 => (b(), proptest::option::of(mode), proptest::option::of(0_u32..4), proptest::option::of(0_u32..4))
+        2 => (b(), proptest::option::of(mode.clone()), proptest::option::of(0_u32..4), proptest::option::of(0_u32..4))
             .prop_map(|(inode, mode, uid, gid)| Step::SetAttributes { inode, mode, uid, gid }),
         3 => (b(), b(), 0_usize..9, xattr_mode).prop_map(|(inode, name, len, mode)| Step::SetXattr { inode, name, len, mode }),
         1 => (b(), b()).prop_map(|(inode, name)| Step::RemoveXattr { inode, name }),
-        8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>())
-            .prop_map(|(file, parts, size_min, timed)| Step::Commit { file, parts, size_min, timed }),
+        8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>(), proptest::option::of(mode), proptest::option::of(0_u32..4))
+            .prop_map(|(file, parts, size_min, timed, mode, uid)| Step::Commit { file, parts, size_min, timed, mode, uid }),
         2 => b().prop_map(|inode| Step::Reap { inode }),
         1 => (1_usize..9).prop_map(|budget| Step::NewSession { budget }),
     ]
@@ -154,12 +202,15 @@ impl Pair {
             Step::RemoveXattr { inode, name } => {
                 MetaOp::RemoveXattr { inode: self.any(inode), name: named(name).as_bytes().to_vec().into() }
             }
-            Step::Commit { file, ref parts, size_min, timed } => {
+            Step::Commit { file, ref parts, size_min, timed, mode, uid } => {
                 let inode = self.of_kind(file, FileKind::File);
                 let extents =
                     parts.iter().map(|(offset, len)| self.world.extent(inode, *offset, *len)).collect();
                 let modified = timed.then(|| super::world::at(self.model.now - 1));
-                MetaOp::Commit(Commit { inode, extents, size_min, modified })
+                let attributes = (mode, uid) != (None, None);
+                let attributes =
+                    attributes.then(|| AttributeChanges { mode, uid, ..AttributeChanges::default() });
+                MetaOp::Commit(Commit { inode, extents, size_min, modified, attributes })
             }
             Step::Reap { inode } => {
                 let orphans = self.model.orphans();

@@ -200,7 +200,7 @@ impl World {
         extents: Vec<NewExtent>,
         size_min: u64,
     ) -> Result<Attributes, MetaError> {
-        let op = Commit { inode, extents, size_min, modified: Some(at(self.now)) };
+        let op = Commit { inode, extents, size_min, modified: Some(at(self.now)), attributes: None };
         self.run(&MetaOp::Commit(op)).map(attributes_of)
     }
 

@@ -8,7 +8,8 @@ use weft_types::{ByteCount, Inode};
 use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
 
 use super::attributes_of;
-use crate::file::Resize;
+use crate::file::{File, Resize};
+use crate::held::Held;
 use crate::room::Room;
 use crate::session::OPERATION_MAX;
 use crate::{Core, FsError};
@@ -63,7 +64,35 @@ impl Core {
         attributes
     }
 
-    /// Changes attributes, the length among them; durable when answered.
+    /// Changes attributes of a file whose bytes wait to be committed: with these. As
+    /// [`set_attributes`](Self::set_attributes).
+    pub fn try_set_attributes(
+        &self,
+        inode: Inode,
+        changes: &AttributeChanges,
+    ) -> Option<Result<Attributes, FsError>> {
+        if !self.session.is_serving() || self.session.is_read_only() {
+            return None;
+        }
+        let file = self.files.peek(inode)?;
+        let mut state = file.lock();
+        let mut attributes = self.names.attributes(inode)?;
+        state.overlay(&mut attributes);
+        // After a failure nobody knows how long the bytes will wait.
+        let waits = state.dirty.dirty() > 0 && !state.is_resizing() && !state.careful;
+        if !waits || !Held::may_hold(changes, &attributes) {
+            return None;
+        }
+        state.held.add(changes, self.backend.now());
+        if changes.modified.is_some() {
+            state.modified = None;
+        }
+        state.overlay(&mut attributes);
+        Some(Ok(attributes))
+    }
+
+    /// Changes attributes, the length among them. Durable when answered; but of a file with bytes that are not committed
+    /// yet it may become durable with these: by an fsync, before a rename or link, after 5 s.
     ///
     /// # Errors
     /// What the owner refuses; any of [`FsError`] when it cannot be asked.
@@ -73,6 +102,9 @@ impl Core {
         inode: Inode,
         changes: AttributeChanges,
     ) -> Result<Attributes, FsError> {
+        if let Some(held) = self.try_set_attributes(inode, &changes) {
+            return held;
+        }
         let (core, begun) = (Arc::clone(self), Instant::now());
         self.complete(async move { core.change_attributes(caller, inode, changes, begun).await }).await
     }
@@ -85,7 +117,7 @@ impl Core {
         begun: Instant,
     ) -> Result<Attributes, FsError> {
         let (size, sets_time) = (changes.size, changes.modified.is_some());
-        let file = if size.is_some() || sets_time {
+        let file = if size.is_some() || sets_time || self.holds_back(inode) {
             let attributes = self.attributes(inode).await?;
             (attributes.kind == FileKind::File).then(|| self.files.pin(&attributes))
         } else {
@@ -102,6 +134,9 @@ impl Core {
             return Err(FsError::TimedOut);
         }
         let change = self.names.change([inode]);
+        if let Some(file) = &file {
+            self.release_held(file).await?;
+        }
         let op = MetaOp::SetAttributes { inode, changes };
         let answer = self.session.meta(caller, op).await.and_then(attributes_of);
         if let (Err(error), Some(file), Some(size)) = (&answer, &file, size)
@@ -133,6 +168,33 @@ impl Core {
         drop(order);
         drop(resize);
         Ok(self.present(attributes))
+    }
+
+    /// Whether attributes of a file wait for its bytes.
+    fn holds_back(&self, inode: Inode) -> bool {
+        let file = self.files.peek(inode);
+        file.is_some_and(|file| {
+            let state = file.lock();
+            !state.held.is_empty() || !state.flight_held.is_empty()
+        })
+    }
+
+    /// Sends what is held back of a file of which no bytes are on their way: what follows must not be overtaken by it.
+    async fn release_held(&self, file: &File) -> Result<(), FsError> {
+        let held = core::mem::take(&mut file.lock().held);
+        let Some(changes) = held.changes() else { return Ok(()) };
+        let op = MetaOp::SetAttributes { inode: file.inode, changes };
+        match self.session.meta(Caller::default(), op).await.and_then(attributes_of) {
+            Ok(attributes) => {
+                self.names.set_attributes(&attributes);
+                file.lock().follow(&attributes, false);
+                Ok(())
+            }
+            Err(error) => {
+                file.lock().held.restore(held);
+                Err(error)
+            }
+        }
     }
 
     /// Room of the filesystem, net of parity, of tags and padding, of spare, of a reserve for compaction, of what is not committed yet, and of what was committed so

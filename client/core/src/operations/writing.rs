@@ -176,6 +176,7 @@ impl Core {
         let replaced = state.dirty.write(offset, data);
         self.room.count(&mut state);
         state.modified = Some(self.backend.now());
+        state.held.written();
         let clean_before = state.since.is_none();
         state.since.get_or_insert_with(Instant::now);
         let kick = match state.dirty.dirty() {

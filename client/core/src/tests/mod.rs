@@ -7,6 +7,7 @@ mod drives;
 mod fake;
 mod faults;
 mod groups;
+mod held;
 mod metadata;
 mod model;
 mod names;

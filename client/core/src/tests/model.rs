@@ -1,10 +1,12 @@
-//! A file behind all caches against an array of bytes.
+//! A file behind all caches against an array of bytes, and its attributes against plain fields.
 
 use core::time::Duration;
 
+use proptest::option;
 use proptest::prelude::*;
 use tokio::time::sleep;
-use weft_wire::meta::AttributeChanges;
+use weft_types::Timestamp;
+use weft_wire::meta::{AttributeChanges, TimeChange};
 
 use super::*;
 
@@ -16,6 +18,8 @@ enum Step {
         seed: u64,
     },
     Resize(usize),
+    /// Mode, owner, modification time.
+    Set(Option<u16>, Option<u32>, Option<u32>),
     Fsync,
     /// Time passes: old bytes are written back.
     Wait,
@@ -33,10 +37,13 @@ const SPACE: usize = 600_000;
 
 fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1..200_usize, 1..10_000_usize, 1..200_000_usize];
+    let mode = prop_oneof![4 => 0..0o2000_u16, 1 => 0..0o10000_u16];
     prop_oneof![
         6 => (0..SPACE, len.clone(), any::<u64>())
             .prop_map(|(offset, len, seed)| Step::Write { offset, len, seed }),
         2 => (0..SPACE).prop_map(Step::Resize),
+        4 => (option::of(mode), option::of(0..4_u32), option::of(any::<u32>()))
+            .prop_map(|(mode, uid, time)| Step::Set(mode, uid, time)),
         2 => Just(Step::Fsync),
         1 => Just(Step::Wait),
         1 => Just(Step::Remount),
@@ -46,12 +53,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn time_of(seconds: u32) -> Timestamp {
+    Timestamp { seconds: seconds.into(), nanos: 0 }
+}
+
 struct Run {
     fake: Arc<Fake>,
     core: Arc<Core>,
     inode: Inode,
     handle: HandleId,
     model: Vec<u8>,
+    mode: u16,
+    uid: u32,
+    /// Unless bytes or the length changed since it was set.
+    modified: Option<u32>,
 }
 
 impl Run {
@@ -59,7 +74,8 @@ impl Run {
         let fake = Fake::of(8);
         let core = mount(&fake);
         let (attributes, handle) = create(&core, "a").await;
-        Self { fake, core, inode: attributes.inode, handle, model: Vec::new() }
+        let (mode, uid) = (attributes.mode, attributes.uid);
+        Self { fake, core, inode: attributes.inode, handle, model: Vec::new(), mode, uid, modified: None }
     }
 
     async fn apply(&mut self, step: &Step) {
@@ -70,11 +86,14 @@ impl Run {
                 let end = self.model.len().max(offset + len);
                 self.model.resize(end, 0);
                 self.model[offset..offset + len].copy_from_slice(&bytes);
+                self.modified = None;
             }
+            Step::Set(mode, uid, time) => self.set(mode, uid, time).await,
             Step::Resize(size) => {
                 let changes = AttributeChanges { size: Some(size as u64), ..AttributeChanges::default() };
                 self.core.set_attributes(caller(), self.inode, changes).await.expect("resizes");
                 self.model.resize(size, 0);
+                self.modified = None;
             }
             Step::Fsync => self.core.fsync(self.handle).await.expect("commits"),
             Step::Wait => sleep(Duration::from_secs(6)).await,
@@ -94,8 +113,24 @@ impl Run {
                 self.fake.fault(number, Fault::Dead);
             }
         }
-        let size = self.core.attributes(self.inode).await.expect("known").size;
-        assert_eq!(size, self.model.len() as u64);
+        let shown = self.core.attributes(self.inode).await.expect("known");
+        assert_eq!(shown.size, self.model.len() as u64);
+        assert_eq!((shown.mode, shown.uid), (self.mode, self.uid));
+        if let Some(time) = self.modified {
+            assert_eq!(shown.modified, time_of(time));
+        }
+    }
+
+    async fn set(&mut self, mode: Option<u16>, uid: Option<u32>, time: Option<u32>) {
+        let modified = time.map(|time| TimeChange::At(time_of(time)));
+        let changes = AttributeChanges { mode, uid, modified, ..AttributeChanges::default() };
+        self.core.set_attributes(caller(), self.inode, changes).await.expect("changes");
+        self.mode = mode.unwrap_or(self.mode);
+        if let Some(uid) = uid {
+            self.uid = uid;
+            self.mode &= !(0o4000 | if self.mode & 0o10 != 0 { 0o2000 } else { 0 });
+        }
+        self.modified = time.or(self.modified);
     }
 }
 

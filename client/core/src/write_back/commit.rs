@@ -165,10 +165,12 @@ impl Core {
 }
 
 fn commit_of(file: &Pinned, batch: &[Stored]) -> Commit {
+    let state = file.lock();
     Commit {
         inode: file.inode,
         extents: batch.iter().map(Stored::offer).collect(),
         size_min: batch.iter().map(Stored::end).max().unwrap_or(0),
-        modified: file.lock().flight_modified,
+        modified: state.flight_modified,
+        attributes: state.flight_held.changes(),
     }
 }

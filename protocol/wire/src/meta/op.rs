@@ -326,6 +326,9 @@ pub struct Commit {
     /// When the newest of these bytes was written, unless the modification time was set explicitly since.
     #[n(3)]
     pub modified: Option<Timestamp>,
+    /// What else was set of the file while its bytes waited: takes effect with them, after `modified`. No length.
+    #[n(4)]
+    pub attributes: Option<AttributeChanges>,
 }
 
 /// Rewrites part of a file's map without changing what the file holds: no attribute changes.

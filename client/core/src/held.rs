@@ -1,0 +1,151 @@
+//! Attributes that were set while bytes of their file were not committed yet.
+//!
+//! Who unpacks an archive writes a file, sets its times, owner and mode, and closes it: three questions to the owner for
+//! what one commit can carry. Until then they are as lasting as the bytes: an fsync, a rename and a link wait for both.
+
+use weft_types::Timestamp;
+use weft_wire::meta::{AttributeChanges, Attributes, TimeChange};
+
+/// `S_ISUID` and `S_ISGID`: the owner alone decides what becomes of them.
+const SET_ID: u16 = 0o6000;
+/// Nanoseconds of a timestamp are less.
+const NANOS: u32 = 1_000_000_000;
+
+/// What is held back of a file, until its bytes are committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    changes: AttributeChanges,
+    /// When the last of it was set.
+    at: Option<Timestamp>,
+}
+
+impl Held {
+    /// Whether a change may wait for the bytes of a file that shows these attributes.
+    pub(crate) fn may_hold(changes: &AttributeChanges, now: &Attributes) -> bool {
+        let sound = |time: Option<TimeChange>| match time {
+            Some(TimeChange::At(time)) => time.nanos < NANOS,
+            Some(TimeChange::Now) | None => true,
+        };
+        let owned = changes.uid.is_some() || changes.gid.is_some();
+        let powers = changes.mode.unwrap_or(0) | if owned { now.mode } else { 0 };
+        let nothing = *changes == AttributeChanges::default();
+        let plain = changes.size.is_none() && !nothing && powers & SET_ID == 0;
+        plain && sound(changes.accessed) && sound(changes.modified)
+    }
+
+    /// Holds a change back, made at `now`.
+    pub(crate) fn add(&mut self, changes: &AttributeChanges, now: Timestamp) {
+        let at = |time: TimeChange| match time {
+            TimeChange::Now => TimeChange::At(now),
+            TimeChange::At(_) => time,
+        };
+        let own = &mut self.changes;
+        own.mode = changes.mode.or(own.mode);
+        own.uid = changes.uid.or(own.uid);
+        own.gid = changes.gid.or(own.gid);
+        own.accessed = changes.accessed.map(at).or(own.accessed);
+        own.modified = changes.modified.map(at).or(own.modified);
+        self.at = self.at.max(Some(now));
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.at.is_none()
+    }
+
+    /// Bytes were written after the modification time was set.
+    pub(crate) const fn written(&mut self) {
+        self.changes.modified = None;
+    }
+
+    /// What was to go before comes back: what was set since counts.
+    pub(crate) fn restore(&mut self, earlier: Self) {
+        let newer = core::mem::replace(self, earlier);
+        if let Some(at) = newer.at {
+            self.add(&newer.changes, at);
+        }
+    }
+
+    /// For the owner.
+    pub(crate) fn changes(&self) -> Option<AttributeChanges> {
+        self.at.map(|_| self.changes.clone())
+    }
+
+    /// Shows what is held back.
+    pub(crate) fn overlay(&self, attributes: &mut Attributes) {
+        let Some(at) = self.at else { return };
+        let time = |change: Option<TimeChange>| match change {
+            Some(TimeChange::At(time)) => Some(time),
+            // None is kept as such.
+            Some(TimeChange::Now) | None => None,
+        };
+        attributes.mode = self.changes.mode.unwrap_or(attributes.mode);
+        attributes.uid = self.changes.uid.unwrap_or(attributes.uid);
+        attributes.gid = self.changes.gid.unwrap_or(attributes.gid);
+        attributes.accessed = time(self.changes.accessed).unwrap_or(attributes.accessed);
+        attributes.modified = time(self.changes.modified).unwrap_or(attributes.modified);
+        attributes.changed = attributes.changed.max(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: i64) -> Timestamp {
+        Timestamp { seconds, nanos: 0 }
+    }
+
+    fn mode(mode: u16) -> AttributeChanges {
+        AttributeChanges { mode: Some(mode), ..AttributeChanges::default() }
+    }
+
+    fn times(seconds: i64) -> AttributeChanges {
+        let time = Some(TimeChange::At(at(seconds)));
+        AttributeChanges { accessed: Some(TimeChange::Now), modified: time, ..AttributeChanges::default() }
+    }
+
+    #[test]
+    fn what_was_set_last_counts_whatever_comes_back() {
+        let mut departed = Held::default();
+        departed.add(&mode(0o600), at(10));
+        departed.add(&times(5), at(11));
+        let mut held = Held::default();
+        held.add(&mode(0o644), at(12));
+        held.restore(departed);
+        let mut shown = crate::tests::directory();
+        held.overlay(&mut shown);
+        assert_eq!((shown.mode, shown.accessed, shown.modified), (0o644, at(11), at(5)));
+        assert_eq!(shown.changed, at(12));
+    }
+
+    #[test]
+    fn a_write_overtakes_the_time_that_was_set_before() {
+        let mut held = Held::default();
+        held.add(&times(5), at(11));
+        held.written();
+        let changes = held.changes().expect("the access time is still held");
+        assert_eq!((changes.modified, changes.accessed), (None, Some(TimeChange::At(at(11)))));
+    }
+
+    #[test]
+    fn what_only_the_owner_decides_does_not_wait() {
+        let plain = Attributes { mode: 0o644, ..crate::tests::directory() };
+        let powerful = Attributes { mode: 0o4755, ..plain.clone() };
+        let owner = AttributeChanges { uid: Some(7), ..AttributeChanges::default() };
+        let length = AttributeChanges { size: Some(0), ..AttributeChanges::default() };
+        let unsound = TimeChange::At(Timestamp { seconds: 1, nanos: NANOS });
+        let unsound = AttributeChanges { accessed: Some(unsound), ..AttributeChanges::default() };
+        assert!(Held::may_hold(&mode(0o1755), &plain) && Held::may_hold(&owner, &plain));
+        assert!(Held::may_hold(&mode(0o755), &powerful) && Held::may_hold(&times(5), &plain));
+        for (changes, shown) in [
+            (mode(0o4755), &plain),
+            (mode(0o2755), &plain),
+            (owner, &powerful),
+            (length, &plain),
+            (unsound, &plain),
+            (AttributeChanges::default(), &plain),
+        ] {
+            assert!(!Held::may_hold(&changes, shown), "{changes:?}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Attributes that travel with the bytes of their file.
+
+use core::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use weft_types::Timestamp;
+use weft_wire::meta::{AttributeChanges, MetaOp, RenameMode, TimeChange};
+
+use super::*;
+
+const fn at(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+fn mode(mode: u16) -> AttributeChanges {
+    AttributeChanges { mode: Some(mode), ..AttributeChanges::default() }
+}
+
+fn owner(uid: u32) -> AttributeChanges {
+    AttributeChanges { uid: Some(uid), gid: Some(uid), ..AttributeChanges::default() }
+}
+
+fn modified(seconds: i64) -> AttributeChanges {
+    let time = Some(TimeChange::At(at(seconds)));
+    AttributeChanges { modified: time, ..AttributeChanges::default() }
+}
+
+async fn set(core: &Arc<Core>, inode: Inode, changes: AttributeChanges) {
+    core.set_attributes(caller(), inode, changes).await.expect("changes");
+}
+
+/// How often the owner was asked to change attributes.
+fn asked(fake: &Fake) -> usize {
+    let state = fake.state();
+    state.owner.calls.iter().filter(|call| matches!(call.op, MetaOp::SetAttributes { .. })).count()
+}
+
+/// Mode, owner and modification time, as a mount sees them that has nothing in memory.
+async fn elsewhere(fake: &Arc<Fake>, inode: Inode) -> (u16, u32, Timestamp) {
+    let shown = mount_as(fake, true).attributes(inode).await.expect("known");
+    (shown.mode, shown.uid, shown.modified)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unpacked_asks_for_nothing_but_its_names_and_commits() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let mut inodes = Vec::new();
+    for number in 0..50 {
+        let (attributes, handle) = create(&core, &format!("f{number}")).await;
+        let inode = attributes.inode;
+        core.write(handle, 0, &pattern(4096, number)).await.expect("writes");
+        set(&core, inode, modified(7)).await;
+        set(&core, inode, owner(3)).await;
+        set(&core, inode, mode(0o600)).await;
+        core.release(handle);
+        let shown = core.attributes(inode).await.expect("known");
+        assert_eq!((shown.mode, shown.uid, shown.gid, shown.modified), (0o600, 3, 3, at(7)));
+        inodes.push(inode);
+    }
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((asked(&fake), core.counts().dirty_bytes), (0, 0));
+    for inode in inodes {
+        assert_eq!(elsewhere(&fake, inode).await, (0o600, 3, at(7)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fsync_and_rename_wait_for_the_attributes_too() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    for (number, renames) in [(1, false), (2, true)] {
+        let text = format!("f{number}");
+        let (attributes, handle) = create(&core, &text).await;
+        core.write(handle, 0, b"bytes").await.expect("writes");
+        set(&core, attributes.inode, mode(0o400)).await;
+        if renames {
+            let moved = core.rename(caller(), (ROOT, name(&text)), (ROOT, name("g")), RenameMode::Replace);
+            moved.await.expect("renames");
+        } else {
+            core.fsync(handle).await.expect("commits");
+        }
+        assert_eq!(elsewhere(&fake, attributes.inode).await.0, 0o400);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_of_several_changes_counts_however_it_goes() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    let inode = attributes.inode;
+    core.write(handle, 0, b"bytes").await.expect("writes");
+    set(&core, inode, mode(0o600)).await;
+    // Set-id bits do not wait, and nothing from before may come after them.
+    set(&core, inode, mode(0o4755)).await;
+    core.fsync(handle).await.expect("commits");
+    assert_eq!(elsewhere(&fake, inode).await.0, 0o4755);
+    // Of a file with such bits the owner does not wait either.
+    core.write(handle, 0, b"more").await.expect("writes");
+    set(&core, inode, owner(9)).await;
+    assert_eq!(elsewhere(&fake, inode).await.0, 0o755);
+    set(&core, inode, modified(7)).await;
+    core.write(handle, 0, b"even more").await.expect("writes");
+    core.fsync(handle).await.expect("commits");
+    assert_ne!(elsewhere(&fake, inode).await.2, at(7), "the write came later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_behind_bytes_on_their_way_is_not_overtaken_by_them() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.write(handle, 0, b"bytes").await.expect("writes");
+    set(&core, attributes.inode, mode(0o644)).await;
+    fake.fault_all(Fault::Late(Duration::from_secs(2)));
+    let syncing = tokio::spawn({
+        let core = Arc::clone(&core);
+        async move { core.fsync(handle).await }
+    });
+    // It departs, and is on its way.
+    timeout(Duration::from_secs(1), std::future::pending::<()>()).await.expect_err("waits");
+    set(&core, attributes.inode, mode(0o600)).await;
+    syncing.await.expect("ends").expect("commits");
+    assert_eq!(core.attributes(attributes.inode).await.expect("known").mode, 0o600);
+    assert_eq!(elsewhere(&fake, attributes.inode).await.0, 0o600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attributes_wait_with_bytes_that_came_back() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.write(handle, 0, b"bytes").await.expect("writes");
+    set(&core, attributes.inode, mode(0o400)).await;
+    set(&core, attributes.inode, modified(7)).await;
+    fake.fault_all(Fault::Dead);
+    core.fsync(handle).await.expect_err("no drive takes it");
+    let shown = core.attributes(attributes.inode).await.expect("known");
+    assert_eq!((shown.mode, shown.modified), (0o400, at(7)));
+    fake.fault_all(Fault::None);
+    core.fsync(handle).await.expect("commits");
+    assert_eq!(elsewhere(&fake, attributes.inode).await, (0o400, 1, at(7)));
+}
