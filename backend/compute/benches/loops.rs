@@ -80,7 +80,9 @@ impl Compute {
         let call = Meta { filesystem: FILESYSTEM, session: SESSION, slot, seq, caller, op };
         loop {
             match self.owner.execute(NODE, &call, &self.view).expect("serves") {
-                Attempt::Answer { answer, durable_with } => return (answer.expect("is done"), durable_with),
+                Attempt::Answer { answer, durable_with, .. } => {
+                    return (answer.expect("is done"), durable_with);
+                }
                 // The batch is full.
                 _ => self.runtime.block_on(tokio::task::yield_now()),
             }

@@ -8,10 +8,10 @@ use weft_transport::{CallContext, CallError, Failure, Router};
 use weft_types::Role;
 use weft_wire::Fault;
 use weft_wire::compute::{
-    CloseSession, DropFilesystem, Meta, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
-    SessionOpened, SessionRenewed,
+    CloseSession, DropFilesystem, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed,
+    SessionGone, SessionOpened, SessionRenewed,
 };
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::MetaError;
 use weft_wire::ownership::{EndSession, RegisterSession, SwapRefusal};
 
 use crate::filesystems::Filesystems;
@@ -123,7 +123,7 @@ async fn execute(
     filesystems: Arc<Filesystems>,
     context: CallContext,
     call: Meta,
-) -> Result<MetaReply, Failure<MetaError>> {
+) -> Result<MetaDone, Failure<MetaError>> {
     let ended = Failure::Refused(MetaError::SessionEnded);
     let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended)?;
     if needs_newer_map(&call.op, &filesystems.cluster.view()) {

@@ -33,6 +33,7 @@ pub mod reclaim;
 mod row;
 pub mod session;
 pub mod slot;
+mod touched;
 mod transaction;
 mod work;
 
@@ -43,6 +44,7 @@ pub use row::{
     ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow,
     RowKey, RowKeyError, Sealing, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
 };
+pub use touched::touched;
 pub use transaction::Transaction;
 pub use work::{Progress, continue_work};
 

@@ -13,11 +13,13 @@ use futures_util::future::try_join_all;
 use weft_layout::ClusterMap;
 use weft_types::{DriveId, MapVersion, Timestamp};
 use weft_wire::NoRefusal;
-use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionRenewed};
+use weft_wire::compute::{
+    CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionRenewed,
+};
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::MetaError;
 
 /// Why a call brought no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub type Answer<T, R> = Pin<Box<dyn Future<Output = Result<T, Failure<R>>> + Sen
 /// The cluster as a mount sees it. Calls may be made from any thread and at any time, also while others wait. A deadline is how long an answer is worth waiting for.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// One metadata operation, to the filesystem's owner.
-    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError>;
+    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError>;
     /// Keeps the session alive.
     fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone>;
     /// Ends the session.

@@ -15,13 +15,15 @@ use weft_layout::ClusterMap;
 use weft_pki::NodeIdentity;
 use weft_transport::{Bulk, CallError, Peer, Pool};
 use weft_types::{ClusterId, DriveId, MapVersion, NodeId, Role, Timestamp};
-use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionRenewed};
+use weft_wire::compute::{
+    CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionRenewed,
+};
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, PutShards, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
 use weft_wire::management::{
     FrontendReport, GetMap, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, NodeReport,
 };
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::MetaError;
 use weft_wire::{Call, Fault, NoRefusal};
 
 use crate::backend::{Answer, Backend, Failure};
@@ -137,7 +139,7 @@ fn failure<R: fmt::Debug>(error: CallError<R>) -> Failure<R> {
 }
 
 impl Backend for Remote {
-    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError> {
+    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError> {
         self.to_compute(&call, deadline)
     }
 

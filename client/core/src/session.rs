@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_types::{FilesystemId, SessionId};
-use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionOpened};
+use weft_wire::compute::{CloseSession, Meta, MetaDone, RenewSession, SessionOpened};
 use weft_wire::grant::SignedGrant;
 use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
@@ -130,6 +130,11 @@ impl Session {
     /// Carries out one operation, exactly once: the same call is made again, in the same slot, until it is answered
     /// or the session ends. Whoever waits for it may give up; a mutation must not be given up.
     pub(crate) async fn meta(&self, caller: Caller, op: MetaOp) -> Result<MetaReply, FsError> {
+        self.change(caller, op).await.map(|done| done.reply)
+    }
+
+    /// As [`meta`](Self::meta), with the attributes of what else it changed.
+    pub(crate) async fn change(&self, caller: Caller, op: MetaOp) -> Result<MetaDone, FsError> {
         self.serving().await?;
         let slot = self.slots.take().await;
         let (filesystem, session) = (self.filesystem, self.id);
@@ -142,9 +147,9 @@ impl Session {
                 () = self.ended() => return Err(FsError::SessionEnded),
             };
             match answer {
-                Ok(reply) => {
+                Ok(done) => {
                     self.serving().await?;
-                    return Ok(reply);
+                    return Ok(done);
                 }
                 Err(Failure::Refused(MetaError::SessionEnded)) => {
                     self.end();

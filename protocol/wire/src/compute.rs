@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 use weft_types::{FilesystemId, SessionId, SlotId, SlotSeq};
 
 use crate::grant::SignedGrant;
-use crate::meta::{Caller, MetaError, MetaOp, MetaReply};
+use crate::meta::{Attributes, Caller, MetaError, MetaOp, MetaReply};
 use crate::{Call, CallTag};
 
 /// Attaches a frontend to a filesystem.
@@ -197,9 +197,21 @@ pub struct Meta {
     pub op: MetaOp,
 }
 
+/// An operation was done.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct MetaDone {
+    /// The answer; a retry gets the first.
+    #[n(0)]
+    pub reply: MetaReply,
+    /// Attributes of what else an operation on names changed, as they are now: of the directories, and of what was moved. Who
+    /// goes on in a directory need not ask for them.
+    #[n(1)]
+    pub touched: Vec<Attributes>,
+}
+
 impl Call for Meta {
     const TAG: CallTag = CallTag::META;
-    type Reply = MetaReply;
+    type Reply = MetaDone;
     type Refusal = MetaError;
 }
 

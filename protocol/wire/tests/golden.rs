@@ -11,7 +11,7 @@ use weft_types::{
     ByteCount, DataKeyId, Digest, DriveId, Epoch, ExtentId, ExtentSeq, FileOffset, FilesystemId, Generation,
     GroupId, Incarnation, Inode, NodeId, SessionId, ShardIndex, SlotId, SlotSeq, Timestamp,
 };
-use weft_wire::compute::{Meta, OpenRefusal, OpenSession, SessionHolder};
+use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
@@ -160,6 +160,8 @@ fn golden_meta_answers() {
     let committed = MetaReply::Committed(vec![attributes()]);
     golden(&committed, include_str!("golden/committed.hex").trim());
     golden(&MetaError::NoSpace, "08");
+    let done = MetaDone { reply: MetaReply::Done, touched: vec![attributes()] };
+    golden(&done, include_str!("golden/meta-done.hex").trim());
 }
 
 #[test]

@@ -14,15 +14,15 @@ use weft_pki::NodeIdentity;
 use weft_types::{DriveId, MapVersion, NodeId, Role, SessionId, Timestamp};
 use weft_wire::NoRefusal;
 use weft_wire::compute::{
-    CloseSession, Meta, OpenSession, RenewSession, SessionClosed, SessionGone, SessionHolder, SessionOpened,
-    SessionRenewed,
+    CloseSession, Meta, MetaDone, OpenSession, RenewSession, SessionClosed, SessionGone, SessionHolder,
+    SessionOpened, SessionRenewed,
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
 use weft_wire::management::{
     FrontendReport, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, NodeReport,
 };
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::MetaError;
 
 use crate::compute::{Process, Served};
 use crate::drives::{Local, drive_number};
@@ -83,7 +83,7 @@ impl Frontend {
     }
 
     /// Makes a call of metadata.
-    pub(crate) async fn ask(&self, call: Meta, deadline: Duration) -> Served<MetaReply, MetaError> {
+    pub(crate) async fn ask(&self, call: Meta, deadline: Duration) -> Served<MetaDone, MetaError> {
         let (node, from) = (self.node, self.endpoint.node);
         self.world.trace.detail(format_args!("{from} asks {call:?}"));
         let answer =
@@ -149,7 +149,7 @@ impl Frontend {
 }
 
 impl Backend for Frontend {
-    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError> {
+    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError> {
         let this = self.clone();
         Box::pin(async move { this.ask(call, deadline).await })
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use weft_core::{Backend, Failure};
 use weft_types::{Inode, SessionId, SlotId, SlotSeq};
-use weft_wire::compute::{CloseSession, Meta, RenewSession, SessionOpened};
+use weft_wire::compute::{CloseSession, Meta, MetaDone, RenewSession, SessionOpened};
 use weft_wire::meta::{Caller, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode};
 
 use crate::compute::Served;
@@ -249,7 +249,7 @@ impl Raw {
                     // A node that does not serve would take over only to answer this.
                     let serves = frontend.world.computes[to].process().and_then(|process| process.serving());
                     if serves.is_some() {
-                        let _: Served<MetaReply, MetaError> = frontend
+                        let _: Served<MetaDone, MetaError> = frontend
                             .world
                             .to_compute(&frontend.endpoint, to, ATTEMPT, move |world, process| {
                                 process.meta(world, node, call.clone())
@@ -274,7 +274,7 @@ async fn persist(frontend: &Frontend, call: &Meta) -> Option<Result<MetaReply, M
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(90) && !frontend.world.trace.is_violated() {
         match frontend.ask(call.clone(), ATTEMPT).await {
-            Ok(reply) => return Some(Ok(reply)),
+            Ok(done) => return Some(Ok(done.reply)),
             Err(Failure::Refused(refusal)) => return Some(Err(refusal)),
             Err(_) => sleep(Duration::from_millis(100)).await,
         }

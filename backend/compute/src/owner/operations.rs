@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use weft_engine::Room;
-use weft_meta::{Context, SpaceView, execute, is_mutation, session, slot};
+use weft_meta::{Context, SpaceView, execute, is_mutation, session, slot, touched};
 use weft_types::{ByteCount, NodeId};
 use weft_wire::Fault;
-use weft_wire::compute::Meta;
-use weft_wire::meta::{MetaError, MetaOp, MetaReply};
+use weft_wire::compute::{Meta, MetaDone};
+use weft_wire::meta::{Attributes, MetaError, MetaOp, MetaReply};
 
 use super::{Owner, WORK_KINDS};
 use crate::cluster::View;
@@ -22,6 +22,8 @@ pub enum Attempt {
     Answer {
         /// The answer.
         answer: Result<MetaReply, MetaError>,
+        /// What else it changed.
+        touched: Vec<Attributes>,
         /// The batch.
         durable_with: u64,
     },
@@ -50,15 +52,15 @@ impl Owner {
         node: NodeId,
         call: &Meta,
         view: impl Fn() -> View,
-    ) -> Result<Result<MetaReply, MetaError>, Fault> {
+    ) -> Result<Result<MetaDone, MetaError>, Fault> {
         let mut progress = self.progress();
         loop {
             progress.mark_unchanged();
             match self.execute(node, call, &view())? {
-                Attempt::Answer { answer, durable_with } => {
+                Attempt::Answer { answer, touched, durable_with } => {
                     self.answerable(durable_with).await?;
                     self.operations.fetch_add(1, Ordering::Relaxed);
-                    return Ok(answer);
+                    return Ok(answer.map(|reply| MetaDone { reply, touched }));
                 }
                 Attempt::Full => progress.changed().await.map_err(|_| Fault::NotServing)?,
                 // Whoever made it act on a newer one has that to give.
@@ -101,11 +103,16 @@ impl Owner {
             }
             Outcome::Written(answer) => answer,
         };
+        let touched = match &answer {
+            // What cannot be told is asked for.
+            Ok(_) if mutation => touched(&tx, &self.context(keys, call, view), &call.op).unwrap_or_default(),
+            _ => Vec::new(),
+        };
         if tx.has_written(WORK_KINDS) {
             self.work.notify_one();
         }
         let writes = tx.finish();
-        Ok(Attempt::Answer { answer, durable_with: rows.commit(writes) })
+        Ok(Attempt::Answer { answer, touched, durable_with: rows.commit(writes) })
     }
 
     /// Whether the session is open, the caller's, and may ask for this.

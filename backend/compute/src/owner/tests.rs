@@ -118,7 +118,7 @@ impl Frontend {
     /// Calls, and waits for the answer.
     pub(super) async fn ask(&mut self, owner: &Owner, op: MetaOp) -> Result<MetaReply, MetaError> {
         let call = self.call(op);
-        owner.meta(NODE, &call, view).await.expect("serves")
+        owner.meta(NODE, &call, view).await.expect("serves").map(|done| done.reply)
     }
 }
 

@@ -58,7 +58,7 @@ impl<'a> Mount<'a> {
 
     async fn ask(&mut self, compute: &Running, op: MetaOp) -> Result<MetaReply, CallError<MetaError>> {
         let next = self.next(op);
-        call(&self.cluster.frontend, compute, next).await
+        call(&self.cluster.frontend, compute, next).await.map(|done| done.reply)
     }
 
     /// Makes a file of one extent, and answers it with its shards.

@@ -4,8 +4,8 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use weft_types::{ExtentId, ExtentSeq, Inode};
 use weft_wire::meta::{
-    AttributeChanges, Commit, FileKind, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode, Rename,
-    RenameMode, SetXattr, XattrMode,
+    AttributeChanges, Attributes, Commit, FileKind, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode,
+    Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::invariants;
@@ -228,8 +228,38 @@ impl Pair {
             self.new_session(*budget);
         }
         let op = self.op(step);
-        assert_eq!(self.world.run(&op).map(unchanged), self.model.apply(&op), "{op:?}");
+        let before = self.all();
+        let answer = self.world.run(&op);
+        assert_eq!(answer.clone().map(unchanged), self.model.apply(&op), "{op:?}");
+        if let Ok(reply) = answer {
+            self.compare_touched(&op, &reply, &before);
+        }
         invariants::check(&self.world.rows, self.world.names);
+    }
+
+    fn all(&mut self) -> Vec<Attributes> {
+        let inodes: Vec<_> = self.model.nodes.keys().copied().collect();
+        inodes.into_iter().map(|inode| self.world.attributes(inode)).collect()
+    }
+
+    /// Of an operation on names whoever asked for it knows all that it changed.
+    fn compare_touched(&mut self, op: &MetaOp, reply: &MetaReply, before: &[Attributes]) {
+        let touched = self.world.touched(op);
+        for attributes in &touched {
+            assert_eq!(*attributes, self.world.attributes(attributes.inode), "{op:?}");
+        }
+        let told = match reply {
+            MetaReply::Attributes(attributes) => Some(attributes),
+            MetaReply::Opened(opened) => Some(&opened.attributes),
+            MetaReply::Removed(removed) => Some(&removed.attributes),
+            MetaReply::Renamed { replaced } => replaced.as_ref().map(|removed| &removed.attributes),
+            _ => return,
+        };
+        let mut known = touched.iter().chain(told).map(|attributes| attributes.inode);
+        let known: Vec<_> = known.by_ref().collect();
+        for earlier in before.iter().filter(|earlier| !known.contains(&earlier.inode)) {
+            assert_eq!(*earlier, self.world.attributes(earlier.inode), "{op:?} changed it");
+        }
     }
 
     /// The session ends; its orphans go, a few rows at a time.

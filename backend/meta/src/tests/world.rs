@@ -140,6 +140,10 @@ impl World {
         answer
     }
 
+    pub(super) fn touched(&self, op: &MetaOp) -> Vec<Attributes> {
+        self.with_context(|cx| crate::touched(&self.rows, cx, op)).expect("sound rows")
+    }
+
     pub(super) fn work(&mut self, budget: usize) -> Progress {
         continue_work(&mut self.rows, at(self.now), budget).expect("works")
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weft_types::Inode;
+use weft_wire::compute::MetaDone;
 use weft_wire::meta::{
     Attributes, Caller, FileKind, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed,
     Rename, RenameMode,
@@ -141,9 +142,8 @@ impl Core {
         let (parent, name) = (node.parent, node.name.clone());
         let change = self.names.change([parent]);
         self.names.forget_entry(parent, name.clone());
-        let reply = self.session.meta(caller, MetaOp::MakeNode(node)).await;
-        self.names.forget_attributes(parent);
-        let (attributes, file) = match reply? {
+        let done = self.session.change(caller, MetaOp::MakeNode(node)).await;
+        let (attributes, file) = match self.touched(&[parent], done)? {
             MetaReply::Opened(opened) => {
                 let file = self.new_file(&opened);
                 (opened.attributes, Some(file))
@@ -159,6 +159,24 @@ impl Core {
         self.references.remember(attributes.inode);
         drop(change);
         Ok((attributes, file))
+    }
+
+    /// A change of names was answered: what is remembered of these inodes, and of no other, is from before. Those that the
+    /// owner tells of are known anew, the others are asked for when somebody wants to know.
+    fn touched(&self, inodes: &[Inode], done: Result<MetaDone, FsError>) -> Result<MetaReply, FsError> {
+        if let Err(FsError::Refused(refusal)) = done {
+            // Nothing was changed.
+            return Err(refusal.into());
+        }
+        let told: &[Attributes] = done.as_ref().map_or(&[], |done| &done.touched);
+        for inode in inodes {
+            match told.iter().find(|attributes| attributes.inode == *inode) {
+                // Of several answers that came out of order the newest counts.
+                Some(attributes) => self.names.set_attributes(attributes),
+                None => self.names.forget_attributes(*inode),
+            }
+        }
+        done.map(|done| done.reply)
     }
 
     fn new_file(&self, opened: &Opened) -> Pinned {
@@ -205,9 +223,10 @@ impl Core {
         let removed = async move {
             let _change = core.names.change([parent]);
             core.names.forget_entry(parent, name.clone());
-            let reply = core.session.meta(caller, op).await;
-            core.names.forget_attributes(parent);
-            let MetaReply::Removed(removed) = reply? else { return Err(FsError::Protocol) };
+            let done = core.session.change(caller, op).await;
+            let MetaReply::Removed(removed) = core.touched(&[parent], done)? else {
+                return Err(FsError::Protocol);
+            };
             core.names.set_entry(parent, name, None);
             core.lost_name(&removed);
             Ok(())
@@ -243,9 +262,8 @@ impl Core {
             let _change = core.names.change([parent, inode]);
             core.names.forget_entry(parent, name.clone());
             let op = MetaOp::Link { inode, parent, name: name.clone() };
-            let reply = core.session.meta(caller, op).await;
-            core.names.forget_attributes(parent);
-            let attributes = attributes_of(reply?)?;
+            let done = core.session.change(caller, op).await;
+            let attributes = attributes_of(core.touched(&[parent], done)?)?;
             core.names.set_entry(parent, name, Some(inode));
             core.names.set_attributes(&attributes);
             core.references.remember(inode);
@@ -300,10 +318,9 @@ impl Core {
         self.names.forget_entry(to.0, to.1.clone());
         let op =
             Rename { parent: from.0, name: from.1.clone(), new_parent: to.0, new_name: to.1.clone(), mode };
-        let reply = self.session.meta(caller, MetaOp::Rename(op)).await;
-        for inode in [Some(from.0), Some(to.0), Some(moved), other].into_iter().flatten() {
-            self.names.forget_attributes(inode);
-        }
+        let done = self.session.change(caller, MetaOp::Rename(op)).await;
+        let changed: Vec<_> = [Some(from.0), Some(to.0), Some(moved), other].into_iter().flatten().collect();
+        let reply = self.touched(&changed, done);
         [Some(moved), other].into_iter().flatten().for_each(|inode| self.names.forget_parent(inode));
         let MetaReply::Renamed { replaced } = reply? else { return Err(FsError::Protocol) };
         if distinct || replaced.is_some() || mode != RenameMode::Replace {

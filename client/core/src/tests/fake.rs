@@ -16,7 +16,7 @@ use weft_types::{
 };
 use weft_wire::NoRefusal;
 use weft_wire::compute::{
-    CloseSession, Meta, RenewSession, SessionClosed, SessionGone, SessionOpened, SessionRenewed,
+    CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionOpened, SessionRenewed,
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardKey, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant, SignedGrant};
@@ -224,7 +224,7 @@ fn silence<T: Send + 'static, R: Send + 'static>(deadline: Duration) -> Answer<T
 }
 
 impl Backend for Fake {
-    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaReply, MetaError> {
+    fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError> {
         let mut state = self.state();
         if state.owner_silent {
             return silence(deadline);
@@ -233,7 +233,7 @@ impl Backend for Fake {
             state.lost_requests -= 1;
             return ready(Err(Failure::Unreachable));
         }
-        let answer = state.owner.run(&call);
+        let answer = state.owner.answer(&call);
         if state.lost_replies > 0 {
             state.lost_replies -= 1;
             return ready(Err(Failure::Unreachable));

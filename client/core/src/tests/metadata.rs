@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use weft_meta::slot::{self, Attempt};
 use weft_meta::{
     Context, GroupEpochs, KeyMaker, NameHasher, NewKey, Progress, RowKey, SessionRow, SpaceView, Transaction,
-    continue_work, execute, format, is_mutation, session,
+    continue_work, execute, format, is_mutation, session, touched,
 };
 use weft_types::{
     ByteCount, DataKeyId, Epoch, FilesystemId, GroupId, Inode, NameHash, NodeId, SessionId, Timestamp,
 };
 use weft_wire::KeyBytes;
-use weft_wire::compute::{Meta, SessionHolder};
+use weft_wire::compute::{Meta, MetaDone, SessionHolder};
 use weft_wire::meta::{MetaError, MetaReply};
 
 pub(super) const FILESYSTEM: FilesystemId = FilesystemId::from_bytes([2; 16]);
@@ -134,6 +134,14 @@ impl Owner {
     fn work(&mut self) {
         let now = Timestamp { seconds: self.now, nanos: 0 };
         while continue_work(&mut self.rows, now, 1000).expect("works") != Progress::Done {}
+    }
+
+    /// As [`run`](Self::run), with what else was changed.
+    pub(super) fn answer(&mut self, call: &Meta) -> Result<MetaDone, MetaError> {
+        let reply = self.run(call)?;
+        let rows = self.rows.clone();
+        let touched = self.with_context(call.session, |cx| touched(&rows, cx, &call.op))?;
+        Ok(MetaDone { reply, touched })
     }
 
     /// One operation as a runner carries it out: exactly once.

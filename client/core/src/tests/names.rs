@@ -29,6 +29,31 @@ async fn what_the_session_knows_is_not_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_goes_on_in_a_directory_need_not_ask_what_became_of_it() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let made = core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755).await.expect("makes");
+    let (file, _) = create(&core, "f").await;
+    let (directory, here) = (made.inode, |text: &str| (ROOT, name(text)));
+    let calls = fake.calls();
+    create(&core, "g").await;
+    core.link(caller(), file.inode, directory, name("l")).await.expect("links");
+    core.rename(caller(), here("f"), (directory, name("f")), RenameMode::Replace).await.expect("moves");
+    core.rename(caller(), here("g"), (directory, name("f")), RenameMode::Exchange).await.expect("exchanges");
+    core.unlink(caller(), directory, name("l")).await.expect("unlinks");
+    core.make_node(caller(), directory, name("e"), NewNode::Directory, 0o700).await.expect("makes");
+    core.remove_directory(caller(), directory, name("e")).await.expect("removes");
+    assert_eq!(fake.calls() - calls, 7);
+    let fresh = mount_as(&fake, true);
+    for inode in [ROOT, directory, file.inode] {
+        let known = core.try_attributes(inode).expect("it is in memory").expect("known");
+        assert_eq!(known, fresh.attributes(inode).await.expect("known"));
+    }
+    core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755).await.expect_err("it is there");
+    assert!(core.try_attributes(ROOT).is_some(), "what is refused changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rename_and_a_link_follow_the_bytes_of_their_file() {
     let fake = Fake::new();
     let core = mount(&fake);

@@ -10,10 +10,10 @@ use weft_meta::is_mutation;
 use weft_types::{NodeId, SlotId, SlotSeq};
 use weft_wire::Fault;
 use weft_wire::compute::{
-    CloseSession, Meta, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone, SessionOpened,
-    SessionRenewed,
+    CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
+    SessionOpened, SessionRenewed,
 };
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::MetaError;
 use weft_wire::ownership::{EndSession, RegisterSession, SwapRefusal};
 
 use super::Process;
@@ -153,7 +153,7 @@ impl Process {
         world: Arc<World>,
         node: NodeId,
         mut call: Meta,
-    ) -> Served<MetaReply, MetaError> {
+    ) -> Served<MetaDone, MetaError> {
         let owner = self.owner_now(&world).await?;
         if needs_newer_map(&call.op, &self.view()) {
             self.refresh(&world).await;
@@ -172,7 +172,7 @@ impl Process {
         let view = || self.view();
         let answer = owner.meta(node, &call, view).await.map_err(fault)?;
         if is_mutation(&asked.op) {
-            world.answers(&asked, &answer);
+            world.answers(&asked, &answer.clone().map(|done| done.reply));
         }
         answer.map_err(Failure::Refused)
     }

@@ -110,7 +110,7 @@ pub(super) async fn run_with(
         let mut waiting = Vec::new();
         for op in some {
             match execute(owner, &call(session, heard.sent, op)).expect("serves") {
-                Attempt::Answer { answer, durable_with } => waiting.push((answer, durable_with)),
+                Attempt::Answer { answer, durable_with, .. } => waiting.push((answer, durable_with)),
                 other => panic!("{other:?}"),
             }
             heard.sent += 1;
@@ -140,7 +140,11 @@ pub(super) async fn reference(ops: &[MetaOp]) -> (Vec<Listing>, Vec<Answer>, u64
     frontend = Frontend::attach(&owner).await;
     let mut after = vec![listing(&owner, &mut frontend).await];
     for (number, op) in ops.iter().enumerate() {
-        let answer = owner.meta(NODE, &call(frontend.session, number, op), view).await.expect("serves");
+        let answer = owner
+            .meta(NODE, &call(frontend.session, number, op), view)
+            .await
+            .expect("serves")
+            .map(|done| done.reply);
         assert_eq!(outline(&answer), outline(&heard.answers[number]));
         after.push(listing(&owner, &mut frontend).await);
     }
@@ -199,7 +203,7 @@ async fn what_was_answered_is_there_whenever_the_process_is_killed() {
         let last_of_slot = heard.sent.saturating_sub(AT_ONCE);
         for number in first.max(last_of_slot)..heard.sent {
             let again = call(frontend.session, number, &ops[number]);
-            let answer = owner.meta(NODE, &again, view).await.expect("serves");
+            let answer = owner.meta(NODE, &again, view).await.expect("serves").map(|done| done.reply);
             match heard.answers.get(number) {
                 Some(known) => assert_eq!(&answer, known, "operation {number}, killed before step {kill}"),
                 None => assert_eq!(outline(&answer), outline(&answers[number])),
@@ -222,7 +226,7 @@ async fn a_retry_after_a_crash_gets_the_first_answer_key_included() {
     let owner = next.open(2).await;
     let again = owner.meta(NODE, &call, view).await.expect("serves").expect("made");
     assert_eq!(first, again);
-    assert!(matches!(first, MetaReply::Opened(_)), "{first:?}");
+    assert!(matches!(first.reply, MetaReply::Opened(_)), "{first:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,42 @@
+//! What else an operation changed than what its reply tells.
+
+use weft_types::Inode;
+use weft_wire::meta::{Attributes, MetaError, MetaOp, Rename, RenameMode};
+
+use crate::{Context, Transaction, dentries, inodes};
+
+/// The attributes of the directories in which an operation on names, which was done in this transaction or before, changed
+/// names, and of what it moved. Empty for any other operation.
+///
+/// # Errors
+/// [`MetaError::Damaged`]
+pub fn touched(tx: &dyn Transaction, cx: &Context<'_>, op: &MetaOp) -> Result<Vec<Attributes>, MetaError> {
+    let inodes = match op {
+        MetaOp::MakeNode(op) => vec![op.parent],
+        MetaOp::Unlink { parent, .. }
+        | MetaOp::RemoveDirectory { parent, .. }
+        | MetaOp::Link { parent, .. } => {
+            vec![*parent]
+        }
+        MetaOp::Rename(op) => moved(tx, cx, op)?,
+        _ => Vec::new(),
+    };
+    // When the operation was done before, any of them may be gone.
+    let known = inodes.into_iter().filter_map(|inode| match inodes::find(tx, inode) {
+        Err(MetaError::NotFound) => None,
+        found => Some(found.map(|row| row.attributes)),
+    });
+    known.collect()
+}
+
+fn moved(tx: &dyn Transaction, cx: &Context<'_>, op: &Rename) -> Result<Vec<Inode>, MetaError> {
+    let mut inodes = vec![op.parent];
+    if op.new_parent != op.parent {
+        inodes.push(op.new_parent);
+    }
+    inodes.extend(dentries::find(tx, cx, op.new_parent, &op.new_name)?.map(|entry| entry.inode));
+    if op.mode == RenameMode::Exchange {
+        inodes.extend(dentries::find(tx, cx, op.parent, &op.name)?.map(|entry| entry.inode));
+    }
+    Ok(inodes)
+}
