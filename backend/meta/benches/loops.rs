@@ -194,7 +194,7 @@ fn reads(group: &mut BenchmarkGroup<'_, WallTime>) {
         world.create();
     });
     let found = name(world.made);
-    let op = MetaOp::Lookup { parent: Inode::ROOT, name: Some(found) };
+    let op = MetaOp::Lookup { parent: Inode::ROOT, name: Some(found), map_entries: None };
     group.bench_function("lookup among 10,000", |b| b.iter(|| world.run(black_box(&op))));
     let op = MetaOp::GetAttributes { inode };
     group.bench_function("get attributes", |b| b.iter(|| world.run(black_box(&op))));

@@ -44,7 +44,9 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
     session::check(tx, cx.session, is_mutation(op))?;
     match op {
         MetaOp::GetAttributes { inode } => ops::get_attributes::run(tx, *inode),
-        MetaOp::Lookup { parent, name } => ops::lookup::run(tx, cx, *parent, name.as_ref()),
+        MetaOp::Lookup { parent, name, map_entries } => {
+            ops::lookup::run(tx, cx, *parent, name.as_ref(), *map_entries)
+        }
         MetaOp::SetAttributes { inode, changes } => ops::set_attributes::run(tx, cx, *inode, changes),
         MetaOp::MakeNode(op) => ops::make_node::run(tx, cx, op),
         MetaOp::Unlink { parent, name } => ops::unlink::run(tx, cx, *parent, name),

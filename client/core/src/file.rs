@@ -67,6 +67,8 @@ pub(crate) struct FileState {
     /// How many extents of it the room is kept for.
     pub(crate) counted_extents: u64,
     pub(crate) map: ExtentMap,
+    /// The map came with the file's name, and nothing was read by it yet.
+    pub(crate) foreseen: bool,
     keys: HashMap<DataKeyId, Arc<DataKey>>,
     /// The key for new extents.
     pub(crate) key: Option<DataKeyId>,

@@ -27,6 +27,7 @@ mod error;
 mod extents;
 mod fetch;
 mod file;
+mod foresight;
 mod grants;
 mod handle;
 mod held;

@@ -62,6 +62,16 @@ impl ExtentMap {
         MapVersion(self.version)
     }
 
+    /// Nothing is known, and nothing was ever changed: a page of any time since the file came into memory fits.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.version == 0 && self.entries.is_empty() && self.known.is_empty()
+    }
+
+    /// Whether all of a file of this length is known, in at most so many entries.
+    pub(crate) fn is_whole(&self, size: u64, entries: usize) -> bool {
+        self.entries.len() <= entries && self.known.first_gap(&(0..size)).is_none()
+    }
+
     /// What stands behind a range, in order and without gaps; or the part that must be asked for first.
     pub(crate) fn segments(&self, range: Range<u64>) -> Result<Vec<Segment>, Range<u64>> {
         if let Some(unknown) = self.known.first_gap(&range) {

@@ -21,6 +21,7 @@ use crate::counters::Counters;
 use crate::extents::ExtentCache;
 use crate::fetch::{Codecs, Fetcher};
 use crate::file::{Files, Pinned, Unwritten as UnwrittenFiles};
+use crate::foresight::Foresight;
 use crate::grants::Grants;
 use crate::handle::Handles;
 use crate::names::Names;
@@ -71,6 +72,7 @@ pub struct Core {
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) extents: ExtentCache,
     pub(crate) names: Arc<Names>,
+    pub(crate) foresight: Foresight,
     pub(crate) files: Arc<Files>,
     pub(crate) unwritten: UnwrittenFiles,
     /// Groups of small files that are written back at once.
@@ -125,6 +127,7 @@ impl Core {
             fetcher: Arc::new(fetcher),
             extents: ExtentCache::new(memory.cache),
             names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL), memory.names)),
+            foresight: Foresight::default(),
             session: Arc::new(session),
             files: Arc::new(Files::new()),
             unwritten: UnwrittenFiles::default(),

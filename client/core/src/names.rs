@@ -246,6 +246,13 @@ impl Names {
         }
     }
 
+    /// Whether these attributes are still what a question that was asked with this ticket is to be believed for, and
+    /// nothing newer is remembered.
+    pub(crate) fn is_current(&self, ticket: Ticket, attributes: &Attributes) -> bool {
+        let remembered = self.attributes(attributes.inode);
+        self.is_valid(ticket) && remembered.is_some_and(|newest| newest.change == attributes.change)
+    }
+
     /// What the session's own change answered; the newest of several counts.
     pub(crate) fn set_attributes(&self, attributes: &Attributes) {
         insert_newer(&mut lock(&self.attributes), attributes);

@@ -15,7 +15,6 @@ impl Ranges {
         ranges
     }
 
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -15,8 +15,8 @@ use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply,
-    Name, NewExtent, NewNode, Opened, Rename, RenameMode, TimeChange,
+    AttributeChanges, Attributes, Caller, Commit, FileKind, Found, KeyGrant, MakeNode, MapEntry, MapPage,
+    MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode, Opened, Rename, RenameMode, TimeChange,
 };
 use weft_wire::{Features, Hello, KeyBytes};
 
@@ -162,6 +162,45 @@ fn golden_meta_answers() {
     golden(&MetaError::NoSpace, "08");
     let done = MetaDone { reply: MetaReply::Done, touched: vec![attributes()] };
     golden(&done, include_str!("golden/meta-done.hex").trim());
+}
+
+#[test]
+fn golden_lookups() {
+    let lookup = |map_entries| MetaOp::Lookup { parent: Inode::ROOT, name: Some(name("n")), map_entries };
+    golden(&lookup(None), include_str!("golden/lookup.hex").trim());
+    golden(&lookup(Some(4)), include_str!("golden/lookup-map.hex").trim());
+    let entry = MapEntry {
+        offset: FileOffset::new(0),
+        len: 5,
+        extent: extent(),
+        extent_offset: 1,
+        geometry: geometry(),
+        group: GroupId::new(7),
+        key: DataKeyId::new(8),
+        group_epoch: Epoch::new(1),
+    };
+    let key = KeyGrant { id: DataKeyId::new(8), key: KeyBytes::new([0xce; 32]) };
+    let map = MapPage { entries: vec![entry], end: true, keys: vec![key] };
+    let found = MetaReply::Found(Found { attributes: attributes(), map });
+    golden(&found, include_str!("golden/found.hex").trim());
+}
+
+#[test]
+fn a_lookup_that_asks_for_a_map_is_one_that_does_not_to_an_earlier_peer() {
+    #[derive(Debug, PartialEq, Decode)]
+    enum Earlier {
+        #[n(1)]
+        Lookup {
+            #[n(0)]
+            parent: Inode,
+            #[n(1)]
+            name: Option<Name>,
+        },
+    }
+    let asks = MetaOp::Lookup { parent: Inode::ROOT, name: Some(name("n")), map_entries: Some(4) };
+    let bytes = minicbor::to_vec(asks).expect("encodes");
+    let known = Earlier::Lookup { parent: Inode::ROOT, name: Some(name("n")) };
+    assert_eq!(minicbor::decode::<Earlier>(&bytes).expect("decodes"), known);
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Raw {
     pub(crate) async fn read(&mut self, register: usize, settles: bool) -> bool {
         let began = self.world().trace.elapsed();
         // Reads have no slot.
-        let op = MetaOp::Lookup { parent: Inode::ROOT, name: Some(name(register)) };
+        let op = MetaOp::Lookup { parent: Inode::ROOT, name: Some(name(register)), map_entries: None };
         let mut call = self.call(0, op);
         *self.slots.entry(0).or_default() -= 1;
         call.seq = SlotSeq::new(0);

@@ -135,7 +135,7 @@ pub(super) fn unlink(text: &str) -> MetaOp {
 }
 
 pub(super) fn lookup(text: &str) -> MetaOp {
-    MetaOp::Lookup { parent: Inode::ROOT, name: Some(name(text)) }
+    MetaOp::Lookup { parent: Inode::ROOT, name: Some(name(text)), map_entries: None }
 }
 
 pub(super) fn inode_of(reply: &MetaReply) -> Inode {

@@ -102,7 +102,11 @@ fn create(name: &str) -> MetaOp {
 }
 
 fn lookup(name: &str) -> MetaOp {
-    MetaOp::Lookup { parent: Inode::ROOT, name: Some(Name::new(name.as_bytes()).expect("a name")) }
+    MetaOp::Lookup {
+        parent: Inode::ROOT,
+        name: Some(Name::new(name.as_bytes()).expect("a name")),
+        map_entries: None,
+    }
 }
 
 #[tokio::test]

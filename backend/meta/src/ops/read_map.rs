@@ -1,8 +1,9 @@
 //! `ReadMap`: a page of a file's map, with the keys that it names.
 
+use core::ops::Range;
 use std::collections::BTreeSet;
 
-use weft_types::FileOffset;
+use weft_types::{FileOffset, Inode};
 use weft_wire::meta::{ENTRIES_MAX, MapEntry, MapPage, MetaError, MetaReply, ReadMap};
 
 use crate::map::{Run, runs_behind};
@@ -13,11 +14,22 @@ pub(crate) fn run(tx: &dyn Transaction, cx: &Context<'_>, op: &ReadMap) -> Resul
     // Runs beyond the length wait to be removed.
     let until = op.until.min(file.attributes.size);
     let limit = (op.limit.max(1) as usize).min(ENTRIES_MAX);
+    page(tx, cx, op.inode, op.from..until, limit).map(MetaReply::Map)
+}
+
+/// The runs of a range that lies within the file's length, at most `limit`.
+pub(super) fn page(
+    tx: &dyn Transaction,
+    cx: &Context<'_>,
+    inode: Inode,
+    asked: Range<u64>,
+    limit: usize,
+) -> Result<MapPage, MetaError> {
     let mut page = MapPage { entries: Vec::new(), end: true, keys: Vec::new() };
     // One run more than fits tells whether the page is the last.
-    for run in runs_behind(tx, op.inode, op.from, limit + 1)? {
+    for run in runs_behind(tx, inode, asked.start, limit + 1)? {
         let start = run.start()?;
-        if start >= until {
+        if start >= asked.end {
             break;
         }
         if page.entries.len() == limit {
@@ -30,7 +42,7 @@ pub(crate) fn run(tx: &dyn Transaction, cx: &Context<'_>, op: &ReadMap) -> Resul
     for key in keys {
         page.keys.push(data_keys::grant(tx, cx.keys, key)?);
     }
-    Ok(MetaReply::Map(page))
+    Ok(page)
 }
 
 fn entry(tx: &dyn Transaction, start: u64, run: &Run) -> Result<MapEntry, MetaError> {

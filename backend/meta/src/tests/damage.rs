@@ -54,7 +54,7 @@ fn touch_everything(world: &mut World) {
         let size = |size| AttributeChanges { size: Some(size), uid: Some(1), ..AttributeChanges::default() };
         ops.extend([
             MetaOp::GetAttributes { inode },
-            MetaOp::Lookup { parent: inode, name: None },
+            MetaOp::Lookup { parent: inode, name: None, map_entries: None },
             MetaOp::SetAttributes { inode, changes: size(7) },
             MetaOp::SetAttributes { inode, changes: size(700) },
             MetaOp::ReadLink { inode },
@@ -66,7 +66,9 @@ fn touch_everything(world: &mut World) {
             MetaOp::ReadMap(ReadMap { inode, from: 0, until: u64::MAX, limit: 99 }),
         ]);
         for name in names {
-            ops.push(MetaOp::Lookup { parent: inode, name: Some(name.clone()) });
+            for map_entries in [None, Some(9)] {
+                ops.push(MetaOp::Lookup { parent: inode, name: Some(name.clone()), map_entries });
+            }
             let new_name = super::world::name("moved");
             let (parent, new_parent) = (inode, Inode::ROOT);
             let mode = RenameMode::Replace;

@@ -2,11 +2,12 @@
 
 use weft_types::{ByteCount, Epoch, FileOffset, GroupId, Inode};
 use weft_wire::meta::{
-    AttributeChanges, Commit, ENTRIES_MAX, MetaError, MetaOp, MetaReply, NewNode, ReadMap, TimeChange,
+    AttributeChanges, Commit, ENTRIES_MAX, FOUND_ENTRIES_MAX, MetaError, MetaOp, MetaReply, NewNode, ReadMap,
+    TimeChange,
 };
 
 use super::invariants;
-use super::world::{GROUP_EPOCH, World, at, geometry, session_id};
+use super::world::{GROUP_EPOCH, World, at, attributes_of, geometry, name, session_id};
 use crate::reclaim::{self, ExtentState};
 use crate::{limits, session};
 
@@ -232,6 +233,71 @@ fn a_page_of_the_map_starts_with_the_run_that_covers() {
         assert_eq!((&found[..], page.end), (offsets, end), "{from}..{until}");
         assert!(page.entries.iter().all(|entry| entry.geometry == geometry(10)));
         assert!(page.entries.iter().all(|entry| entry.group_epoch == GROUP_EPOCH));
+    }
+}
+
+/// Whether a lookup with this limit answers the map of `f`. It is the whole map then, beside the same attributes.
+fn comes_with_its_map(world: &mut World, inode: Inode, limit: u32) -> bool {
+    let op = MetaOp::Lookup { parent: Inode::ROOT, name: Some(name("f")), map_entries: Some(limit) };
+    let attributes = world.attributes(inode);
+    match world.run(&op).expect("it is there") {
+        MetaReply::Found(found) => {
+            let read = ReadMap { inode, from: 0, until: u64::MAX, limit: 99 };
+            assert_eq!(world.run(&MetaOp::ReadMap(read)), Ok(MetaReply::Map(found.map.clone())));
+            assert!(found.map.end && found.attributes == attributes);
+            assert!(found.map.entries.len() <= limit as usize);
+            true
+        }
+        reply => {
+            assert_eq!(attributes_of(reply), attributes);
+            false
+        }
+    }
+}
+
+#[test]
+fn a_lookup_answers_the_whole_map_of_a_small_file_or_none() {
+    let (mut world, file) = file();
+    assert!(comes_with_its_map(&mut world, file, 1), "that nothing is in extents is a map too");
+    assert!(!comes_with_its_map(&mut world, file, 0));
+    world.commit(file, &[(0, 10), (10, 10), (30, 10)]).expect("commits");
+    for limit in 0..6 {
+        assert_eq!(comes_with_its_map(&mut world, file, limit), limit >= 3, "{limit}");
+    }
+    resize(&mut world, file, 15).expect("shortens");
+    assert!(comes_with_its_map(&mut world, file, 2), "what waits to be removed does not count");
+    let longest = 2 * u64::from(weft_layout::MAX_EXTENT_BYTES);
+    for (size, limit, comes) in [(longest, 2, true), (longest + 1, 2, false), (longest + 1, 3, true)] {
+        resize(&mut world, file, size).expect("grows");
+        assert_eq!(comes_with_its_map(&mut world, file, limit), comes, "{size}");
+    }
+    resize(&mut world, file, 0).expect("shortens");
+    let most = FOUND_ENTRIES_MAX as u64;
+    let parts: Vec<_> = (0..=most).map(|part| (part * 10, 5)).collect();
+    world.commit(file, &parts[1..]).expect("commits");
+    assert!(comes_with_its_map(&mut world, file, u32::MAX));
+    world.commit(file, &parts[..1]).expect("commits");
+    assert!(!comes_with_its_map(&mut world, file, u32::MAX), "the owner has a bound of its own");
+}
+
+#[test]
+fn a_map_that_cannot_be_read_does_not_keep_a_file_from_being_found() {
+    let (mut world, file) = file();
+    world.commit(file, &[(0, 10)]).expect("commits");
+    assert!(comes_with_its_map(&mut world, file, 4));
+    let key = world.extent(file, 0, 1).key;
+    crate::Transaction::delete(&mut world.rows, crate::RowKey::DataKey(key));
+    assert!(!comes_with_its_map(&mut world, file, 4));
+}
+
+#[test]
+fn only_a_regular_file_is_found_with_a_map() {
+    let (mut world, _) = file();
+    for (i, node) in [NewNode::Directory, NewNode::Fifo].into_iter().enumerate() {
+        let made = world.make(Inode::ROOT, &i.to_string(), node).expect("makes").inode;
+        let at = |parent, name| MetaOp::Lookup { parent, name, map_entries: Some(4) };
+        let found = world.run(&at(Inode::ROOT, Some(name(&i.to_string()))));
+        assert_eq!(found, Ok(MetaReply::Attributes(world.attributes(made))));
     }
 }
 

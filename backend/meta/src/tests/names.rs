@@ -21,7 +21,7 @@ fn a_new_filesystem_has_a_root() {
     let root = world.attributes(Inode::ROOT);
     assert_eq!((root.kind, root.mode, root.links), (FileKind::Directory, 0o755, 2));
     assert_eq!((root.uid, root.gid, root.size), (0, 0, limits::DIRECTORY_SIZE));
-    let parent = world.run(&MetaOp::Lookup { parent: Inode::ROOT, name: None });
+    let parent = world.run(&MetaOp::Lookup { parent: Inode::ROOT, name: None, map_entries: None });
     assert_eq!(parent, Ok(MetaReply::Attributes(root)));
     invariants::check(&world.rows, world.names);
 }

@@ -4,8 +4,8 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use weft_types::{ExtentId, ExtentSeq, Inode};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Commit, FileKind, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode,
-    Rename, RenameMode, SetXattr, XattrMode,
+    AttributeChanges, Attributes, Commit, FileKind, MakeNode, MapPage, MetaError, MetaOp, MetaReply, Name,
+    NewNode, ReadMap, Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::invariants;
@@ -303,13 +303,26 @@ impl Pair {
         let expected: Vec<_> = node.entries.clone().into_iter().collect();
         assert_eq!(found, expected);
         for (name, child) in node.entries {
-            let op = MetaOp::Lookup { parent: inode, name: Some(name) };
             let expected = self.model.attributes(child).map(MetaReply::Attributes);
-            assert_eq!(self.world.run(&op).map(unchanged), expected);
+            for map_entries in [None, Some(2)] {
+                let op = MetaOp::Lookup { parent: inode, name: Some(name.clone()), map_entries };
+                let mut answer = self.world.run(&op);
+                if let Ok(MetaReply::Found(found)) = answer {
+                    self.compare_map(child, found.map);
+                    answer = Ok(MetaReply::Attributes(found.attributes));
+                }
+                assert_eq!(answer.map(unchanged), expected);
+            }
         }
-        let found = self.world.run(&MetaOp::Lookup { parent: inode, name: None });
+        let found = self.world.run(&MetaOp::Lookup { parent: inode, name: None, map_entries: None });
         let expected = self.model.attributes(node.parent).map(MetaReply::Attributes);
         assert_eq!(found.map(unchanged), expected);
+    }
+
+    /// What came with a lookup is what is read by itself; its bytes are compared there.
+    fn compare_map(&mut self, inode: Inode, map: MapPage) {
+        let read = ReadMap { inode, from: 0, until: u64::MAX, limit: 99 };
+        assert_eq!(self.world.run(&MetaOp::ReadMap(read)), Ok(MetaReply::Map(map)));
     }
 
     fn compare_bytes(&mut self, inode: Inode) {

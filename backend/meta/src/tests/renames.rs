@@ -117,7 +117,7 @@ fn a_directory_that_moves_takes_its_link_along() {
     rename(&mut world, "d/e", "y/e", Replace).expect("moves");
     assert_eq!(links(&mut world), [5, 2, 3]);
     let e = at(&mut world, "y/e").expect("e");
-    let parent = world.run(&MetaOp::Lookup { parent: e, name: None });
+    let parent = world.run(&MetaOp::Lookup { parent: e, name: None, map_entries: None });
     assert_eq!(parent.map(|reply| super::world::attributes_of(reply).inode), Ok(y));
 }
 

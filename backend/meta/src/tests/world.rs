@@ -166,7 +166,7 @@ impl World {
     }
 
     pub(super) fn lookup(&mut self, parent: Inode, text: &str) -> Result<Inode, MetaError> {
-        let op = MetaOp::Lookup { parent, name: Some(name(text)) };
+        let op = MetaOp::Lookup { parent, name: Some(name(text)), map_entries: None };
         self.run(&op).map(|reply| attributes_of(reply).inode)
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use weft_types::Inode;
 use weft_wire::compute::MetaDone;
 use weft_wire::meta::{
-    Attributes, Caller, FileKind, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed,
-    Rename, RenameMode,
+    Attributes, Caller, FileKind, MakeNode, MapPage, MetaError, MetaOp, MetaReply, Name, NewNode, Opened,
+    Removed, Rename, RenameMode,
 };
 
 use super::attributes_of;
 use crate::file::Pinned;
+use crate::foresight::FORESEEN_ENTRIES;
 use crate::map::ExtentMap;
+use crate::names::Ticket;
 use crate::{Core, FsError, HandleId, OpenMode};
 
 const NOT_FOUND: FsError = FsError::Refused(MetaError::NotFound);
@@ -39,22 +41,66 @@ impl Core {
         if let Some(found) = self.try_lookup(parent, name) {
             return found;
         }
-        let attributes = self.ask_name(parent, name).await?;
+        let attributes = self.ask_name(parent, name, true).await?;
         self.references.remember(attributes.inode);
         Ok(self.present(attributes))
     }
 
-    async fn ask_name(self: &Arc<Self>, parent: Inode, name: &Name) -> Result<Attributes, FsError> {
+    /// `may_read`: what is found may be opened and read soon.
+    async fn ask_name(
+        self: &Arc<Self>,
+        parent: Inode,
+        name: &Name,
+        may_read: bool,
+    ) -> Result<Attributes, FsError> {
         let (ticket, any) = (self.names.ticket(parent), self.names.ticket_of_any());
-        let answer = self.ask(MetaOp::Lookup { parent, name: Some(name.clone()) }).await;
+        let map_entries = (may_read && self.foresight.asks()).then_some(FORESEEN_ENTRIES as u32);
+        let answer = self.ask(MetaOp::Lookup { parent, name: Some(name.clone()), map_entries }).await;
+        if map_entries.is_some() && !matches!(answer, Ok(MetaReply::Found(_))) {
+            self.foresight.spared();
+        }
         if answer == Err(NOT_FOUND) {
             self.names.remember_entry(ticket, parent, name.clone(), None);
         }
-        let attributes = attributes_of(answer?)?;
+        let (attributes, map) = match answer? {
+            MetaReply::Found(found) if map_entries.is_some() => (found.attributes, Some(found.map)),
+            reply => (attributes_of(reply)?, None),
+        };
         self.names.remember_entry(ticket, parent, name.clone(), Some(attributes.inode));
         self.names.remember_attributes(any, &attributes);
         self.names.remember_parent(ticket, &attributes, parent);
+        if let Some(map) = map {
+            self.foresee(any, &attributes, map)?;
+        }
         Ok(attributes)
+    }
+
+    /// The map of a file came with its name. It is taken only while nothing is known that it could contradict: nothing
+    /// was changed since it was asked for, no newer attributes are remembered, and the file's map is blank. Else it is
+    /// asked for when it is needed.
+    fn foresee(&self, ticket: Ticket, attributes: &Attributes, map: MapPage) -> Result<(), FsError> {
+        let bounded = map.entries.len() <= FORESEEN_ENTRIES && map.keys.len() <= FORESEEN_ENTRIES;
+        if attributes.kind != FileKind::File || !map.end || !bounded {
+            return Err(FsError::Protocol);
+        }
+        // Before there is a file by these attributes, and under its lock: a change that begins behind that puts what it
+        // changes on top.
+        if !self.names.is_current(ticket, attributes) {
+            return Ok(());
+        }
+        let file = self.files.pin(attributes);
+        let mut state = file.lock();
+        if !self.names.is_current(ticket, attributes) || state.change > attributes.change {
+            return Ok(());
+        }
+        state.follow(attributes, self.session.is_read_only());
+        if !state.map.is_blank() {
+            return Ok(());
+        }
+        map.keys.iter().for_each(|grant| state.learn_key(grant));
+        let version = state.map.version();
+        state.foreseen = state.map.page(version, 0..u64::MAX, map.entries, true);
+        if state.foreseen { Ok(()) } else { Err(FsError::Protocol) }
     }
 
     /// The inode behind a name, without counting a reference.
@@ -62,7 +108,7 @@ impl Core {
         match self.names.entry(parent, name) {
             Some(Some(inode)) => Ok(inode),
             Some(None) => Err(NOT_FOUND),
-            None => self.ask_name(parent, name).await.map(|attributes| attributes.inode),
+            None => self.ask_name(parent, name, false).await.map(|attributes| attributes.inode),
         }
     }
 
@@ -76,7 +122,7 @@ impl Core {
             Some(parent) => self.attributes(parent).await?,
             None => {
                 let ticket = self.names.ticket_of_any();
-                let op = MetaOp::Lookup { parent: directory, name: None };
+                let op = MetaOp::Lookup { parent: directory, name: None, map_entries: None };
                 let attributes = attributes_of(self.ask(op).await?)?;
                 self.names.remember_attributes(ticket, &attributes);
                 attributes

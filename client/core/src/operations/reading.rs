@@ -12,6 +12,7 @@ use weft_wire::meta::{MapEntry, MetaOp, MetaReply, ReadMap};
 use crate::dirty::index;
 use crate::fetch::{FetchError, Source};
 use crate::file::{File, FileState, Pinned};
+use crate::foresight::FORESEEN_ENTRIES;
 use crate::map::{Segment, end_of};
 use crate::readahead::Advice;
 use crate::{Core, FsError, HandleId, buffers};
@@ -159,12 +160,26 @@ impl Core {
         offset: u64,
         len: u32,
     ) -> Result<Prepared, FsError> {
+        let mut asked = false;
         loop {
             match prepare(file, offset, len) {
-                Ok(prepared) => return Ok(prepared),
+                Ok(prepared) => {
+                    self.learn_from_read(file, asked);
+                    return Ok(prepared);
+                }
                 Err(Obstacle::Map(range)) => self.page_in(file, range).await?,
                 Err(Obstacle::Error(error)) => return Err(error),
             }
+            asked = true;
+        }
+    }
+
+    /// A file is read: its map came with its name, or was asked for and could have come so.
+    fn learn_from_read(&self, file: &Pinned, asked: bool) {
+        let mut state = file.lock();
+        let could = asked && state.map.is_whole(state.size, FORESEEN_ENTRIES);
+        if core::mem::take(&mut state.foreseen) || could {
+            self.foresight.pays();
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) lost_requests: u32,
     /// Metadata calls whose reply is lost.
     pub(super) lost_replies: u32,
+    /// Answers to lookups are under way for so long.
+    pub(super) lookups_late: Duration,
     /// Management has no newer map.
     pub(super) map_silent: bool,
     /// Nobody answers for the metadata.
@@ -112,6 +114,7 @@ impl Fake {
             map,
             lost_requests: 0,
             lost_replies: 0,
+            lookups_late: Duration::ZERO,
             map_silent: false,
             owner_silent: false,
             ended: false,
@@ -237,6 +240,13 @@ impl Backend for Fake {
         if state.lost_replies > 0 {
             state.lost_replies -= 1;
             return ready(Err(Failure::Unreachable));
+        }
+        let late = state.lookups_late;
+        if !late.is_zero() && matches!(call.op, MetaOp::Lookup { .. }) {
+            return Box::pin(async move {
+                sleep(late).await;
+                answer.map_err(Failure::Refused)
+            });
         }
         ready(answer.map_err(Failure::Refused))
     }

@@ -6,6 +6,7 @@ mod compaction;
 mod drives;
 mod fake;
 mod faults;
+mod foresight;
 mod groups;
 mod held;
 mod metadata;

@@ -8,6 +8,8 @@ use crate::KeyBytes;
 
 /// Most entries, and most extents, of one message.
 pub const ENTRIES_MAX: usize = 4096;
+/// Most entries of a map that is answered to a lookup.
+pub const FOUND_ENTRIES_MAX: usize = 16;
 
 /// A run of file bytes that is a run of an extent's bytes. Runs of one file never overlap; what no run covers
 /// reads as zeroes.

@@ -23,7 +23,8 @@ pub enum MetaOp {
         #[n(0)]
         inode: Inode,
     },
-    /// The inode behind a name. Answers [`Attributes`](super::MetaReply::Attributes).
+    /// The inode behind a name. Answers [`Attributes`](super::MetaReply::Attributes), or
+    /// [`Found`](super::MetaReply::Found) when it is a regular file and has a map as was asked for.
     #[n(1)]
     Lookup {
         /// The directory.
@@ -32,6 +33,11 @@ pub enum MetaOp {
         /// The name in it; absent asks for the directory's own parent (`..`).
         #[n(1)]
         name: Option<Name>,
+        /// Answer a regular file's map as well, if the whole of it has at most so many entries. The owner may answer
+        /// [`Attributes`](super::MetaReply::Attributes) all the same: it does above
+        /// [`FOUND_ENTRIES_MAX`](super::FOUND_ENTRIES_MAX), and one that does not know this field always does.
+        #[n(2)]
+        map_entries: Option<u32>,
     },
     /// Changes attributes, among them the length. Answers [`Attributes`](super::MetaReply::Attributes).
     #[n(2)]

@@ -49,6 +49,9 @@ pub enum MetaReply {
     /// Attributes of the files that were committed, in the order of their commits.
     #[n(11)]
     Committed(#[n(0)] Vec<Attributes>),
+    /// A regular file and its whole map, as they are at one moment.
+    #[n(12)]
+    Found(#[n(0)] Found),
 }
 
 /// A regular file that may be read and written.
@@ -60,6 +63,17 @@ pub struct Opened {
     /// The key for its new extents.
     #[n(1)]
     pub key: KeyGrant,
+}
+
+/// A regular file and all of its map.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Found {
+    /// Its attributes.
+    #[n(0)]
+    pub attributes: Attributes,
+    /// Its map, from the beginning to the end, with the keys that it names: no more than was asked for.
+    #[n(1)]
+    pub map: MapPage,
 }
 
 /// An inode that lost a name.
