@@ -16,6 +16,7 @@ use crate::keys::Keys;
 use crate::rows::{Tx, WRITES_BYTES_MAX};
 
 /// An operation that was executed, or could not be yet.
+#[expect(clippy::large_enum_variant, reason = "nearly all are answers, and none is kept")]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// Send the answer when this batch is durable.
