@@ -1,6 +1,7 @@
-//! Decoded extents. They never change, so an entry is valid for ever.
+//! Decoded extents, and parts of them. They never change, so an entry is valid for ever.
 
 use core::future::Future;
+use core::ops::Range;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,17 +11,37 @@ use weft_types::ExtentId;
 
 type Cell = Arc<OnceCell<Bytes>>;
 
-/// The extents used last, in two generations of half the bytes each; those being fetched are fetched once.
+/// An extent's plaintext, or a part of it. A part is for itself: it is not found in the whole, nor the whole by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Slice {
+    extent: ExtentId,
+    /// Start and end; none for all of it.
+    part: Option<(u32, u32)>,
+}
+
+impl Slice {
+    pub(crate) const fn new(extent: ExtentId, part: &Range<u32>) -> Self {
+        Self { extent, part: Some((part.start, part.end)) }
+    }
+}
+
+impl From<ExtentId> for Slice {
+    fn from(extent: ExtentId) -> Self {
+        Self { extent, part: None }
+    }
+}
+
+/// What was used last of extents, in two generations of half the bytes each; those being fetched are fetched once.
 #[derive(Debug)]
 pub(crate) struct ExtentCache {
     kept: Mutex<Kept>,
-    fetching: Mutex<HashMap<ExtentId, Cell>>,
+    fetching: Mutex<HashMap<Slice, Cell>>,
 }
 
 #[derive(Debug)]
 struct Kept {
-    young: HashMap<ExtentId, Bytes>,
-    old: HashMap<ExtentId, Bytes>,
+    young: HashMap<Slice, Bytes>,
+    old: HashMap<Slice, Bytes>,
     bytes: u64,
     half: u64,
 }
@@ -34,38 +55,42 @@ const fn cost(bytes: &Bytes) -> u64 {
 }
 
 impl Kept {
-    fn get(&mut self, extent: ExtentId) -> Option<Bytes> {
-        if let Some(bytes) = self.young.get(&extent) {
+    fn get(&mut self, slice: Slice) -> Option<Bytes> {
+        if let Some(bytes) = self.young.get(&slice) {
             return Some(bytes.clone());
         }
-        let bytes = self.old.remove(&extent)?;
-        self.insert(extent, bytes.clone());
+        let bytes = self.old.remove(&slice)?;
+        self.insert(slice, bytes.clone());
         Some(bytes)
     }
 
-    fn insert(&mut self, extent: ExtentId, bytes: Bytes) {
+    fn insert(&mut self, slice: Slice, bytes: Bytes) {
         let len = cost(&bytes);
         if self.bytes + len > self.half {
             self.old = core::mem::take(&mut self.young);
             self.bytes = 0;
         }
-        if self.young.insert(extent, bytes).is_none() {
+        if self.young.insert(slice, bytes).is_none() {
             self.bytes += len;
         }
     }
 
-    fn remove(&mut self, extent: ExtentId) {
-        if let Some(bytes) = self.young.remove(&extent) {
+    fn has(&self, slice: Slice) -> bool {
+        self.young.contains_key(&slice) || self.old.contains_key(&slice)
+    }
+
+    fn remove(&mut self, slice: Slice) {
+        if let Some(bytes) = self.young.remove(&slice) {
             self.bytes -= cost(&bytes);
         }
-        self.old.remove(&extent);
+        self.old.remove(&slice);
     }
 }
 
 /// One who waits for an extent, answered or given up. The last one to leave takes the cell away.
 struct Waiting<'a> {
     cache: &'a ExtentCache,
-    extent: ExtentId,
+    slice: Slice,
     cell: Option<Cell>,
 }
 
@@ -74,8 +99,8 @@ impl Drop for Waiting<'_> {
         let mut fetching = self.cache.fetching();
         // Let go under the lock: else of two that leave at once, each would count the other.
         self.cell = None;
-        if fetching.get(&self.extent).is_some_and(|cell| Arc::strong_count(cell) == 1) {
-            fetching.remove(&self.extent);
+        if fetching.get(&self.slice).is_some_and(|cell| Arc::strong_count(cell) == 1) {
+            fetching.remove(&self.slice);
         }
     }
 }
@@ -87,24 +112,25 @@ impl ExtentCache {
         Self { kept: Mutex::new(kept), fetching: Mutex::default() }
     }
 
-    pub(crate) fn get(&self, extent: ExtentId) -> Option<Bytes> {
-        self.lock().get(extent)
+    pub(crate) fn get(&self, slice: impl Into<Slice>) -> Option<Bytes> {
+        self.lock().get(slice.into())
     }
 
-    /// The extent, from memory or by `fetch`; whoever asks at the same time waits for the same fetch.
-    pub(crate) async fn get_or_fetch<E, F>(&self, extent: ExtentId, fetch: F) -> Result<Bytes, E>
+    /// These bytes, from memory or by `fetch`; whoever asks at the same time waits for the same fetch.
+    pub(crate) async fn get_or_fetch<E, F>(&self, slice: impl Into<Slice>, fetch: F) -> Result<Bytes, E>
     where
         F: Future<Output = Result<Bytes, E>>,
     {
-        if let Some(bytes) = self.get(extent) {
+        let slice = slice.into();
+        if let Some(bytes) = self.get(slice) {
             return Ok(bytes);
         }
-        let cell = Arc::clone(self.fetching().entry(extent).or_default());
-        let waiting = Waiting { cache: self, extent, cell: Some(cell) };
+        let cell = Arc::clone(self.fetching().entry(slice).or_default());
+        let waiting = Waiting { cache: self, slice, cell: Some(cell) };
         let cell = waiting.cell.as_deref().expect("it is held until the value is dropped");
         let fetched = cell.get_or_try_init(|| fetch).await.cloned();
         if let Ok(bytes) = &fetched {
-            self.lock().insert(extent, bytes.clone());
+            self.lock().insert(slice, bytes.clone());
         }
         drop(waiting);
         fetched
@@ -112,25 +138,26 @@ impl ExtentCache {
 
     /// What an extent holds is known, because it was made here.
     pub(crate) fn keep(&self, extent: ExtentId, bytes: Bytes) {
-        self.lock().insert(extent, bytes);
+        self.lock().insert(extent.into(), bytes);
     }
 
     /// Lets go of extents that no file refers to any more.
     pub(crate) fn forget(&self, extents: &[ExtentId]) {
         let mut kept = self.lock();
-        extents.iter().for_each(|extent| kept.remove(*extent));
+        extents.iter().for_each(|extent| kept.remove((*extent).into()));
     }
 
-    /// Whether it is in memory, or being fetched.
-    pub(crate) fn is_coming(&self, extent: ExtentId) -> bool {
-        self.get(extent).is_some() || self.fetching().contains_key(&extent)
+    /// Whether it is in memory, or being fetched. To ask is no use: what was used stays.
+    pub(crate) fn is_coming(&self, slice: impl Into<Slice>) -> bool {
+        let slice = slice.into();
+        self.lock().has(slice) || self.fetching().contains_key(&slice)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fetching(&self) -> MutexGuard<'_, HashMap<ExtentId, Cell>> {
+    fn fetching(&self) -> MutexGuard<'_, HashMap<Slice, Cell>> {
         self.fetching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

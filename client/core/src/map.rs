@@ -104,6 +104,11 @@ impl ExtentMap {
         self.entries.range(first..).map(|(_, entry)| entry).filter(move |entry| end_of(entry) > offset)
     }
 
+    /// The entries that begin before `offset` and are known, the nearest first.
+    pub(crate) fn entries_before(&self, offset: u64) -> impl Iterator<Item = &MapEntry> {
+        self.entries.range(..offset).rev().map(|(_, entry)| entry)
+    }
+
     /// Takes a page in, unless the map changed since `version`. `end`: nothing of `asked` comes after the entries.
     /// Returns false for a page that is no answer to what was asked.
     pub(crate) fn page(

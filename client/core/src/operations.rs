@@ -1,5 +1,6 @@
 //! The operations, one file per subject.
 
+mod ahead;
 mod attributes;
 mod directories;
 mod names;

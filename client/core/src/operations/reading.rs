@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use weft_types::Inode;
+use weft_types::{ExtentId, Inode};
 use weft_wire::meta::{MapEntry, MetaOp, MetaReply, ReadMap};
 
 use crate::dirty::index;
+use crate::extents::Slice;
 use crate::fetch::{FetchError, Source};
 use crate::file::{File, FileState, Pinned};
 use crate::foresight::FORESEEN_ENTRIES;
@@ -32,13 +33,30 @@ const RETRIES: usize = 3;
 
 /// A part of a read that is in an extent.
 #[derive(Debug, Clone)]
-struct Part {
+pub(super) struct Part {
     file: Range<u64>,
     source: Source,
 }
 
 impl Part {
-    fn within(&self) -> Range<u32> {
+    pub(super) const fn extent(&self) -> ExtentId {
+        self.source.entry.extent
+    }
+
+    pub(super) fn into_source(self) -> Source {
+        self.source
+    }
+
+    /// Whether its extent is always fetched whole.
+    pub(super) fn is_of_small(&self) -> bool {
+        self.source.entry.geometry.plaintext_bytes().get() <= SMALL_BYTES
+    }
+
+    pub(super) fn slice(&self) -> Slice {
+        Slice::new(self.extent(), &self.within())
+    }
+
+    pub(super) fn within(&self) -> Range<u32> {
         let skipped = self.file.start - self.source.entry.offset.get();
         // The part lies within the entry, which lies within the extent.
         let start = self.source.entry.extent_offset + skipped as u32;
@@ -70,7 +88,7 @@ impl Prepared {
 }
 
 /// What stands in the way of a read.
-enum Obstacle {
+pub(super) enum Obstacle {
     /// This range of the map must be asked for.
     Map(Range<u64>),
     Error(FsError),
@@ -89,19 +107,8 @@ impl Core {
             return None;
         }
         let mut prepared = prepare(&open.file, offset, len.min(READ_BYTES_MAX)).ok()?;
-        let cached = |part: &Part| self.extents.get(part.source.entry.extent);
-        let extents = prepared.parts.iter().map(cached).collect::<Option<Vec<_>>>()?;
-        let ahead = self.ahead(&open.file, offset, len, open.advise(offset, len));
-        for source in ahead {
-            self.prefetch(source);
-        }
-        let slices = prepared.parts.iter().zip(&extents).map(|(part, extent)| {
-            let within = part.within();
-            // An entry that reaches beyond its extent is damage of the map: the other way says so.
-            let sound = extent.len() >= within.end as usize;
-            sound.then(|| extent.slice(within.start as usize..within.end as usize))
-        });
-        let slices = slices.collect::<Option<Vec<_>>>()?;
+        let slices = prepared.parts.iter().map(|part| self.cached(part)).collect::<Option<Vec<_>>>()?;
+        self.fetch_ahead(&open.file, offset, len, open.advise(offset, len));
         if prepared.only().is_some() {
             return slices.into_iter().next().map(Ok);
         }
@@ -132,10 +139,8 @@ impl Core {
         let advice = open.advise(offset, len);
         let mut error = FetchError::Unreadable;
         for attempt in 0..RETRIES {
-            let prepared = self.prepare_read(&open.file, offset, len).await?;
-            for source in self.ahead(&open.file, offset, len, advice) {
-                self.prefetch(source);
-            }
+            let prepared = self.prepare_read(&open.file, offset, len, advice).await?;
+            self.fetch_ahead(&open.file, offset, len, advice);
             match self.fetch_parts(prepared, advice).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(failed) => error = failed,
@@ -159,6 +164,7 @@ impl Core {
         file: &Pinned,
         offset: u64,
         len: u32,
+        advice: Advice,
     ) -> Result<Prepared, FsError> {
         let mut asked = false;
         loop {
@@ -167,7 +173,11 @@ impl Core {
                     self.learn_from_read(file, asked);
                     return Ok(prepared);
                 }
-                Err(Obstacle::Map(range)) => self.page_in(file, range).await?,
+                Err(Obstacle::Map(range)) => {
+                    // Backwards, what comes next is before it; once, because such a page may end before it too.
+                    let ahead = if advice.is_backwards() && !asked { MAP_AHEAD } else { 0 };
+                    self.page_in(file, range.start.saturating_sub(ahead)..range.end).await?;
+                }
                 Err(Obstacle::Error(error)) => return Err(error),
             }
             asked = true;
@@ -253,23 +263,59 @@ impl Core {
         }
     }
 
+    /// A part that is in memory, exactly as long as it is.
+    fn cached(&self, part: &Part) -> Option<Bytes> {
+        let within = part.within();
+        match self.extents.get(part.extent()) {
+            // An entry that reaches beyond its extent is damage of the map: who fetches it says so.
+            Some(whole) => {
+                let sound = whole.len() >= within.end as usize;
+                sound.then(|| whole.slice(within.start as usize..within.end as usize))
+            }
+            None => self.extents.get(part.slice()),
+        }
+    }
+
     /// One part, exactly as long as it is.
     async fn part(self: &Arc<Self>, part: Part, advice: Advice) -> Result<Bytes, FetchError> {
+        if let Some(cached) = self.cached(&part) {
+            return Ok(cached);
+        }
         let within = part.within();
-        let small = part.source.entry.geometry.plaintext_bytes().get() <= SMALL_BYTES;
-        let cached = self.extents.get(part.source.entry.extent);
-        let bytes = if let Some(cached) = cached {
-            cached.get(within.start as usize..within.end as usize).map(|_| cached.clone())
-        } else if small || advice != Advice::Exact {
-            Some(self.whole(&part.source).await?)
-        } else {
-            let _held = self.memory.fetched.hold(within.end - within.start).await;
-            let exact = self.fetcher.fetch(&part.source, within.clone()).await?;
-            return if exact.len() == within.len() { Ok(exact) } else { Err(FetchError::Unreadable) };
-        };
+        match advice {
+            _ if part.is_of_small() => {}
+            Advice::Whole { .. } | Advice::Back { .. } => {}
+            Advice::Exact => {
+                let _held = self.memory.fetched.hold(within.end - within.start).await;
+                return self.fetch_exact(&part).await;
+            }
+            Advice::Stride { .. } => {
+                let fetch = async {
+                    let _held = self.memory.fetched.hold(within.end - within.start).await;
+                    self.fetch_to_keep(&part).await
+                };
+                // It may be on its way, ahead of this read.
+                return self.extents.get_or_fetch(part.slice(), fetch).await;
+            }
+        }
+        let whole = self.whole(&part.source).await?;
         // An entry that reaches beyond its extent is damage of the map.
-        let whole = bytes.filter(|bytes| bytes.len() >= within.end as usize).ok_or(FetchError::Unreadable)?;
-        Ok(whole.slice(within.start as usize..within.end as usize))
+        let sound = whole.len() >= within.end as usize;
+        let bytes = sound.then(|| whole.slice(within.start as usize..within.end as usize));
+        bytes.ok_or(FetchError::Unreadable)
+    }
+
+    /// As [`fetch_exact`](Self::fetch_exact), without the rest of the blocks that they are in: what is kept is counted by
+    /// its length.
+    pub(super) async fn fetch_to_keep(&self, part: &Part) -> Result<Bytes, FetchError> {
+        self.fetch_exact(part).await.map(|exact| Bytes::copy_from_slice(&exact))
+    }
+
+    /// The bytes of a part alone.
+    async fn fetch_exact(&self, part: &Part) -> Result<Bytes, FetchError> {
+        let within = part.within();
+        let exact = self.fetcher.fetch(&part.source, within.clone()).await?;
+        if exact.len() == within.len() { Ok(exact) } else { Err(FetchError::Unreadable) }
     }
 
     async fn whole(self: &Arc<Self>, source: &Source) -> Result<Bytes, FetchError> {
@@ -279,31 +325,6 @@ impl Core {
             self.fetcher.fetch(source, 0..len).await
         };
         self.extents.get_or_fetch(source.entry.extent, fetch).await
-    }
-
-    /// The extents to fetch ahead of a read.
-    fn ahead(&self, file: &File, offset: u64, len: u32, advice: Advice) -> Vec<Source> {
-        let Advice::Whole { ahead: ahead @ 1.. } = advice else { return Vec::new() };
-        let state = file.lock();
-        let behind = state.map.entries_from(offset.saturating_add(len.into()));
-        let behind = behind.take(ahead as usize).filter(|entry| !self.extents.is_coming(entry.extent));
-        let sources =
-            behind.map(|entry| Some(Source { entry: entry.clone(), key: state.key_of(entry.key)? }));
-        sources.flatten().collect()
-    }
-
-    /// Fetches an extent into memory, when there is memory to spare.
-    fn prefetch(self: &Arc<Self>, source: Source) {
-        let len = source.entry.geometry.plaintext_bytes().get() as u32;
-        let core = Arc::clone(self);
-        self.runtime.spawn(async move {
-            let fetch = async {
-                let _held = core.memory.fetched.try_hold(len).ok_or(FetchError::Unreadable)?;
-                core.fetcher.fetch(&source, 0..len).await
-            };
-            // Whoever reads it will ask again, and be told why.
-            let _ = core.extents.get_or_fetch(source.entry.extent, fetch).await;
-        });
     }
 }
 
@@ -334,7 +355,7 @@ fn prepare(file: &File, offset: u64, len: u32) -> Result<Prepared, Obstacle> {
 }
 
 /// The parts of extents that hold a range of the committed bytes.
-fn committed(
+pub(super) fn committed(
     file: &File,
     state: &FileState,
     range: &Range<u64>,

@@ -2,6 +2,7 @@
 //!
 //! Time is virtual: it moves on only while everything waits.
 
+mod ahead;
 mod compaction;
 mod drives;
 mod fake;
