@@ -2,11 +2,12 @@
 
 use core::future::Future;
 use core::ops::Range;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
+use weft_layout::MAX_EXTENT_BYTES;
 use weft_types::ExtentId;
 
 type Cell = Arc<OnceCell<Bytes>>;
@@ -31,59 +32,89 @@ impl From<ExtentId> for Slice {
     }
 }
 
-/// What was used last of extents, in two generations of half the bytes each; those being fetched are fetched once.
+/// What was used last of extents; those being fetched are fetched once.
 #[derive(Debug)]
 pub(crate) struct ExtentCache {
     kept: Mutex<Kept>,
     fetching: Mutex<HashMap<Slice, Cell>>,
 }
 
+/// The first that came goes first, unless it was used since: then it comes last once more. One goes for one that comes, so
+/// that the buffer of the one serves the other.
 #[derive(Debug)]
 struct Kept {
-    young: HashMap<Slice, Bytes>,
-    old: HashMap<Slice, Bytes>,
+    entries: HashMap<Slice, Entry>,
+    /// As they came, with some that were let go of.
+    order: VecDeque<Slice>,
     bytes: u64,
-    half: u64,
+    limit: u64,
 }
 
-/// About what an entry takes beside its bytes: in the table, and of the allocator.
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    used: bool,
+}
+
+/// About what an entry takes beside its bytes: in the tables, and of the allocator.
 const ENTRY_BYTES: u64 = 192;
+/// So many places in the order are left behind by what was let go of, at most, beside as many as there are entries.
+const LEFT_MAX: usize = 64;
 
 /// Bytes of memory that a kept extent takes, its places in tables included.
-const fn cost(bytes: &Bytes) -> u64 {
-    bytes.len() as u64 + ENTRY_BYTES
+const fn cost(len: usize) -> u64 {
+    len as u64 + ENTRY_BYTES
 }
 
 impl Kept {
     fn get(&mut self, slice: Slice) -> Option<Bytes> {
-        if let Some(bytes) = self.young.get(&slice) {
-            return Some(bytes.clone());
-        }
-        let bytes = self.old.remove(&slice)?;
-        self.insert(slice, bytes.clone());
-        Some(bytes)
+        let entry = self.entries.get_mut(&slice)?;
+        entry.used = true;
+        Some(entry.bytes.clone())
     }
 
     fn insert(&mut self, slice: Slice, bytes: Bytes) {
-        let len = cost(&bytes);
-        if self.bytes + len > self.half {
-            self.old = core::mem::take(&mut self.young);
-            self.bytes = 0;
+        let len = cost(bytes.len());
+        let entry = Entry { bytes, used: false };
+        if self.entries.insert(slice, entry).is_some() {
+            return;
         }
-        if self.young.insert(slice, bytes).is_none() {
-            self.bytes += len;
+        self.bytes += len;
+        // The last one stays, however long it is: it was just asked for.
+        while self.bytes > self.limit && self.let_one_go() {}
+        self.order.push_back(slice);
+        if self.order.len() > 2 * self.entries.len() + LEFT_MAX {
+            let entries = &self.entries;
+            self.order.retain(|slice| entries.contains_key(slice));
         }
+    }
+
+    /// Lets the first one go that was not used since it came, or came again. Answers whether there was one.
+    fn let_one_go(&mut self) -> bool {
+        while let Some(slice) = self.order.pop_front() {
+            match self.entries.get_mut(&slice) {
+                Some(entry) if entry.used => {
+                    entry.used = false;
+                    self.order.push_back(slice);
+                }
+                Some(_) => {
+                    self.remove(slice);
+                    return true;
+                }
+                None => {}
+            }
+        }
+        false
     }
 
     fn has(&self, slice: Slice) -> bool {
-        self.young.contains_key(&slice) || self.old.contains_key(&slice)
+        self.entries.contains_key(&slice)
     }
 
     fn remove(&mut self, slice: Slice) {
-        if let Some(bytes) = self.young.remove(&slice) {
-            self.bytes -= cost(&bytes);
+        if let Some(entry) = self.entries.remove(&slice) {
+            self.bytes -= cost(entry.bytes.len());
         }
-        self.old.remove(&slice);
     }
 }
 
@@ -106,9 +137,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl ExtentCache {
-    /// Holds at most `bytes`.
+    /// Holds at most `bytes`, or one longer extent.
     pub(crate) fn new(bytes: u64) -> Self {
-        let kept = Kept { young: HashMap::new(), old: HashMap::new(), bytes: 0, half: bytes / 2 };
+        let kept = Kept { entries: HashMap::new(), order: VecDeque::new(), bytes: 0, limit: bytes };
         Self { kept: Mutex::new(kept), fetching: Mutex::default() }
     }
 
@@ -134,6 +165,11 @@ impl ExtentCache {
         }
         drop(waiting);
         fetched
+    }
+
+    /// How many whole extents fit.
+    pub(crate) fn room(&self) -> u64 {
+        self.lock().limit / cost(MAX_EXTENT_BYTES as usize)
     }
 
     /// What an extent holds is known, because it was made here.
@@ -181,7 +217,7 @@ mod tests {
             assert!(fetched.is_ok());
             assert!(cache.get(id(0)).is_some());
             let kept = cache.lock();
-            let held: usize = kept.young.values().chain(kept.old.values()).map(Bytes::len).sum();
+            let held: usize = kept.entries.values().map(|entry| entry.bytes.len()).sum();
             assert!(held <= 100);
         }
         assert!(cache.get(id(20)).is_none());
@@ -201,6 +237,34 @@ mod tests {
         }
         assert!((0..4).all(|seq| cache.get(id(seq)).is_some()));
         assert_eq!(cache.lock().bytes, 4 * (10 + ENTRY_BYTES));
+    }
+
+    #[test]
+    fn one_goes_for_one_that_comes_the_first_unless_it_was_used() {
+        let cache = ExtentCache::new(4 * (10 + ENTRY_BYTES));
+        let keep = |seq| cache.keep(id(seq), Bytes::from_static(&[0; 10]));
+        let kept = || (0..10).filter(|seq| cache.lock().has(id(*seq).into())).collect::<Vec<_>>();
+        (0..4).for_each(keep);
+        assert!(cache.get(id(0)).is_some());
+        keep(4);
+        assert_eq!(kept(), [0, 2, 3, 4]);
+        keep(5);
+        keep(6);
+        assert_eq!(kept(), [0, 4, 5, 6], "it was used once, and comes last once more");
+        keep(7);
+        assert_eq!(kept(), [4, 5, 6, 7]);
+        cache.keep(id(8), Bytes::from(vec![0; 5000]));
+        assert_eq!(kept(), [8], "one that is longer than all is kept alone");
+    }
+
+    #[test]
+    fn what_was_let_go_of_leaves_little_behind() {
+        let cache = ExtentCache::new(1000 * ENTRY_BYTES);
+        for seq in 0..100_000 {
+            cache.keep(id(seq), Bytes::new());
+            cache.forget(&[id(seq)]);
+        }
+        assert!(cache.lock().order.len() <= LEFT_MAX + 2 && cache.lock().bytes == 0);
     }
 
     #[tokio::test]

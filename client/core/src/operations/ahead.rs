@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use weft_layout::MAX_EXTENT_BYTES;
 use weft_wire::meta::MapEntry;
 
 use super::reading::{Part, committed};
@@ -42,10 +41,8 @@ impl Core {
         entries: impl Iterator<Item = &'a MapEntry>,
         ahead: u32,
     ) {
-        // More than are kept in two generations, beside the one that is being read, would drive each other out before
-        // they are read.
-        let generation = self.memory.cache / 2 / u64::from(MAX_EXTENT_BYTES);
-        let ahead = u64::from(ahead).min((generation * 2).saturating_sub(1)) as usize;
+        // More than are kept beside the one that is being read would drive each other out before they are read.
+        let ahead = u64::from(ahead).min(self.extents.room().saturating_sub(1)) as usize;
         for entry in entries.take(ahead).filter(|entry| !self.extents.is_coming(entry.extent)) {
             if let Some(key) = state.key_of(entry.key) {
                 self.prefetch(Source { entry: entry.clone(), key });
