@@ -151,7 +151,9 @@ impl Core {
         if let Some(file) = &file {
             let mut state = file.lock();
             state.follow(&attributes, false);
-            state.modified = None;
+            if size.is_some() || sets_time {
+                state.modified = None;
+            }
             if let Some(size) = size {
                 let gone = state.dirty.truncate(size);
                 self.room.count(&mut state);
