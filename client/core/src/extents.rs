@@ -76,10 +76,11 @@ impl Kept {
     fn insert(&mut self, slice: Slice, bytes: Bytes) {
         let len = cost(bytes.len());
         let entry = Entry { bytes, used: false };
-        if self.entries.insert(slice, entry).is_some() {
+        self.bytes += len;
+        if let Some(earlier) = self.entries.insert(slice, entry) {
+            self.bytes -= cost(earlier.bytes.len());
             return;
         }
-        self.bytes += len;
         // The last one stays, however long it is: it was just asked for.
         while self.bytes > self.limit && self.let_one_go() {}
         self.order.push_back(slice);

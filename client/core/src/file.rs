@@ -72,13 +72,13 @@ pub(crate) struct FileState {
     keys: HashMap<DataKeyId, Arc<DataKey>>,
     /// The key for new extents.
     pub(crate) key: Option<DataKeyId>,
-    /// When the newest dirty byte was written, unless the modification time was set since.
+    /// When the newest dirty byte was written; none when the modification time was set since.
     pub(crate) modified: Option<Timestamp>,
     /// As [`modified`](Self::modified), of the bytes on their way.
     pub(crate) flight_modified: Option<Timestamp>,
-    /// What was set while there are dirty bytes, none of which is on its way yet; empty without any.
+    /// What was set while there are dirty bytes; departs with the last of them.
     pub(crate) held: Held,
-    /// As [`held`](Self::held), with the bytes on their way.
+    /// As [`held`](Self::held), on its way.
     pub(crate) flight_held: Held,
     /// When the oldest dirty byte was written.
     pub(crate) since: Option<Instant>,
@@ -143,6 +143,25 @@ impl FileState {
             }
             held.overlay(attributes);
         }
+    }
+
+    /// What is held back departs, alone or with bytes. It is shown until it has arrived.
+    pub(crate) fn held_departs(&mut self) -> &Held {
+        self.flight_held = core::mem::take(&mut self.held);
+        &self.flight_held
+    }
+
+    pub(crate) fn held_arrived(&mut self) {
+        self.flight_held = Held::default();
+    }
+
+    /// What departed came back. What was set and written since counts.
+    pub(crate) fn held_came_back(&mut self) {
+        let mut earlier = core::mem::take(&mut self.flight_held);
+        if self.modified.is_some() {
+            earlier.written();
+        }
+        self.held.restore(earlier);
     }
 
     /// Attributes came that are not from this session's own commits: what is known here follows.

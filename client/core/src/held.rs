@@ -20,8 +20,9 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Whether a change may wait for the bytes of a file that shows these attributes.
-    pub(crate) fn may_hold(changes: &AttributeChanges, now: &Attributes) -> bool {
+    /// Whether a change may wait for the bytes of a file that shows these attributes. Of a file that has committed bytes
+    /// already, whose mode and owner say who may read these, only times may.
+    pub(crate) fn may_hold(changes: &AttributeChanges, now: &Attributes, has_committed: bool) -> bool {
         let sound = |time: Option<TimeChange>| match time {
             Some(TimeChange::At(time)) => time.nanos < NANOS,
             Some(TimeChange::Now) | None => true,
@@ -30,7 +31,8 @@ impl Held {
         let powers = changes.mode.unwrap_or(0) | if owned { now.mode } else { 0 };
         let nothing = *changes == AttributeChanges::default();
         let plain = changes.size.is_none() && !nothing && powers & SET_ID == 0;
-        plain && sound(changes.accessed) && sound(changes.modified)
+        let at_once = has_committed && (owned || changes.mode.is_some());
+        plain && !at_once && sound(changes.accessed) && sound(changes.modified)
     }
 
     /// Holds a change back, made at `now`.
@@ -52,6 +54,11 @@ impl Held {
         self.at.is_none()
     }
 
+    /// Whether it sets the modification time.
+    pub(crate) const fn sets_modified(&self) -> bool {
+        self.changes.modified.is_some()
+    }
+
     /// Bytes were written after the modification time was set.
     pub(crate) const fn written(&mut self) {
         self.changes.modified = None;
@@ -68,6 +75,18 @@ impl Held {
     /// For the owner.
     pub(crate) fn changes(&self) -> Option<AttributeChanges> {
         self.at.map(|_| self.changes.clone())
+    }
+
+    /// For the owner, in one with a later change of the length; which sets the modification time.
+    pub(crate) fn with_length(mut self, later: AttributeChanges) -> AttributeChanges {
+        let own = &mut self.changes;
+        AttributeChanges {
+            mode: later.mode.or(own.mode.take()),
+            uid: later.uid.or(own.uid.take()),
+            gid: later.gid.or(own.gid.take()),
+            accessed: later.accessed.or(own.accessed.take()),
+            ..later
+        }
     }
 
     /// Shows what is held back.
@@ -135,8 +154,11 @@ mod tests {
         let length = AttributeChanges { size: Some(0), ..AttributeChanges::default() };
         let unsound = TimeChange::At(Timestamp { seconds: 1, nanos: NANOS });
         let unsound = AttributeChanges { accessed: Some(unsound), ..AttributeChanges::default() };
-        assert!(Held::may_hold(&mode(0o1755), &plain) && Held::may_hold(&owner, &plain));
-        assert!(Held::may_hold(&mode(0o755), &powerful) && Held::may_hold(&times(5), &plain));
+        let may_hold = |changes: &AttributeChanges, shown: &Attributes| Held::may_hold(changes, shown, false);
+        assert!(may_hold(&mode(0o1755), &plain) && may_hold(&owner, &plain));
+        assert!(may_hold(&mode(0o755), &powerful) && may_hold(&times(5), &plain));
+        assert!(Held::may_hold(&times(5), &plain, true), "a time lets nobody read");
+        assert!(!Held::may_hold(&mode(0o600), &plain, true) && !Held::may_hold(&owner, &plain, true));
         for (changes, shown) in [
             (mode(0o4755), &plain),
             (mode(0o2755), &plain),
@@ -145,7 +167,7 @@ mod tests {
             (unsound, &plain),
             (AttributeChanges::default(), &plain),
         ] {
-            assert!(!Held::may_hold(&changes, shown), "{changes:?}");
+            assert!(!may_hold(&changes, shown), "{changes:?}");
         }
     }
 }

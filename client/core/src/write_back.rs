@@ -205,7 +205,7 @@ impl Core {
         let mut state = file.lock();
         self.full.store(false, Ordering::Relaxed);
         state.flight_modified = None;
-        state.flight_held = Held::default();
+        state.held_arrived();
         state.careful = false;
         if complete {
             state.landed = state.departed;
@@ -225,12 +225,12 @@ impl Core {
         let newer = state.dirty.restore();
         self.room.count(&mut state);
         self.memory.dirty.give_back(newer);
-        let earlier = core::mem::take(&mut state.flight_held);
-        state.held.restore(earlier);
-        if state.modified.is_some() {
-            state.held.written();
+        state.held_came_back();
+        let written = state.flight_modified.take();
+        // A time that was set came later than what departed.
+        if !state.held.sets_modified() {
+            state.modified = state.modified.max(written);
         }
-        state.modified = state.modified.max(state.flight_modified.take());
         state.since = state.since.or_else(|| Some(Instant::now()));
         state.wanted = Some(Take::All);
         if matches!(error, FsError::Refused(MetaError::ForeignExtent | MetaError::StaleGroup)) {
@@ -282,7 +282,7 @@ fn depart(file: &Pinned, most: usize) -> Option<(Vec<Piece>, bool)> {
     let complete = state.dirty.dirty() == 0;
     state.flight_modified = if complete { state.modified.take() } else { state.modified };
     if complete {
-        state.flight_held = core::mem::take(&mut state.held);
+        state.held_departs();
         state.departed += 1;
         state.since = None;
     } else if pieces.len() == most {

@@ -80,7 +80,7 @@ impl Core {
         state.overlay(&mut attributes);
         // After a failure nobody knows how long the bytes will wait.
         let waits = state.dirty.dirty() > 0 && !state.is_resizing() && !state.careful;
-        if !waits || !Held::may_hold(changes, &attributes) {
+        if !waits || !Held::may_hold(changes, &attributes, state.size > 0) {
             return None;
         }
         state.held.add(changes, self.backend.now());
@@ -134,9 +134,17 @@ impl Core {
             return Err(FsError::TimedOut);
         }
         let change = self.names.change([inode]);
-        if let Some(file) = &file {
-            self.release_held(file).await?;
-        }
+        let changes = match &file {
+            Some(file) if size.is_some() => {
+                let mut state = file.lock();
+                state.held_departs().clone().with_length(changes)
+            }
+            Some(file) => {
+                self.release_held(file).await?;
+                changes
+            }
+            None => changes,
+        };
         let op = MetaOp::SetAttributes { inode, changes };
         let answer = self.session.meta(caller, op).await.and_then(attributes_of);
         if let (Err(error), Some(file), Some(size)) = (&answer, &file, size)
@@ -145,12 +153,16 @@ impl Core {
             // It may have been done.
             file.lock().map.forget(size..u64::MAX);
         }
+        if let (Err(_), Some(file)) = (&answer, &file) {
+            file.lock().held_came_back();
+        }
         let attributes = answer?;
         self.names.set_attributes(&attributes);
         drop(change);
         if let Some(file) = &file {
             let mut state = file.lock();
             state.follow(&attributes, false);
+            state.held_arrived();
             if size.is_some() || sets_time {
                 state.modified = None;
             }
@@ -183,17 +195,18 @@ impl Core {
 
     /// Sends what is held back of a file of which no bytes are on their way: what follows must not be overtaken by it.
     async fn release_held(&self, file: &File) -> Result<(), FsError> {
-        let held = core::mem::take(&mut file.lock().held);
-        let Some(changes) = held.changes() else { return Ok(()) };
+        let Some(changes) = file.lock().held_departs().changes() else { return Ok(()) };
         let op = MetaOp::SetAttributes { inode: file.inode, changes };
         match self.session.meta(Caller::default(), op).await.and_then(attributes_of) {
             Ok(attributes) => {
                 self.names.set_attributes(&attributes);
-                file.lock().follow(&attributes, false);
+                let mut state = file.lock();
+                state.follow(&attributes, false);
+                state.held_arrived();
                 Ok(())
             }
             Err(error) => {
-                file.lock().held.restore(held);
+                file.lock().held_came_back();
                 Err(error)
             }
         }

@@ -58,9 +58,10 @@ impl Part {
 
     pub(super) fn within(&self) -> Range<u32> {
         let skipped = self.file.start - self.source.entry.offset.get();
-        // The part lies within the entry, which lies within the extent.
-        let start = self.source.entry.extent_offset + skipped as u32;
-        start..start + (self.file.end - self.file.start) as u32
+        // The part lies within the entry, which is at most 4 GiB long. That the entry lies within the extent is the owner's
+        // word: who takes the bytes compares their number.
+        let start = self.source.entry.extent_offset.saturating_add(skipped as u32);
+        start..start.saturating_add((self.file.end - self.file.start) as u32)
     }
 }
 

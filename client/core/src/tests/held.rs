@@ -130,6 +130,68 @@ async fn a_change_behind_bytes_on_their_way_is_not_overtaken_by_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_that_was_set_outlasts_flights_that_fail_and_what_is_set_after_it() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    let inode = attributes.inode;
+    fake.fault_all(Fault::Dead);
+    core.write(handle, 0, &pattern(9 << 20, 1)).await.expect("writes");
+    // A part of it departs; the rest is written, and the time set, while that is on its way.
+    timeout(Duration::from_secs(1), std::future::pending::<()>()).await.expect_err("waits");
+    core.write(handle, 9 << 20, &pattern(1 << 20, 2)).await.expect("writes");
+    set(&core, inode, modified(7)).await;
+    for _ in 0..3 {
+        core.fsync(handle).await.expect_err("no drive takes it");
+        assert_eq!(core.attributes(inode).await.expect("known").modified, at(7));
+    }
+    set(&core, inode, owner(3)).await;
+    assert_eq!(core.attributes(inode).await.expect("known").modified, at(7));
+    fake.fault_all(Fault::None);
+    core.fsync(handle).await.expect("commits");
+    assert_eq!(elsewhere(&fake, inode).await, (0o644, 3, at(7)));
+    fake.fault_all(Fault::Dead);
+    core.write(handle, 0, b"later").await.expect("writes");
+    core.fsync(handle).await.expect_err("no drive takes it");
+    fake.fault_all(Fault::None);
+    core.fsync(handle).await.expect("commits");
+    assert_ne!(elsewhere(&fake, inode).await.2, at(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_takes_what_is_held_back_along() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    let inode = attributes.inode;
+    core.write(handle, 0, b"bytes").await.expect("writes");
+    for changes in [mode(0o600), owner(3), modified(7)] {
+        set(&core, inode, changes).await;
+    }
+    set(&core, inode, AttributeChanges { size: Some(2), ..AttributeChanges::default() }).await;
+    assert_eq!(asked(&fake), 1, "by one operation, which may use the room that is kept for it");
+    let shown = elsewhere(&fake, inode).await;
+    assert_eq!((shown.0, shown.1), (0o600, 3));
+    assert_ne!(shown.2, at(7), "the length was changed later");
+    core.fsync(handle).await.expect("commits");
+    assert_eq!(get_file(&core, inode, 100).await.expect("reads"), b"by");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_read_what_is_committed_is_said_at_once() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (attributes, handle) = create(&core, "a").await;
+    core.write(handle, 0, b"bytes").await.expect("writes");
+    core.fsync(handle).await.expect("commits");
+    core.write(handle, 5, b" more").await.expect("writes");
+    set(&core, attributes.inode, modified(7)).await;
+    assert_eq!(asked(&fake), 0);
+    set(&core, attributes.inode, mode(0o600)).await;
+    assert_eq!(elsewhere(&fake, attributes.inode).await.0, 0o600);
+}
+
+#[tokio::test(start_paused = true)]
 async fn attributes_wait_with_bytes_that_came_back() {
     let fake = Fake::new();
     let core = mount(&fake);

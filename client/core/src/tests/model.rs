@@ -29,6 +29,8 @@ enum Step {
         offset: usize,
         len: usize,
     },
+    /// No drive takes anything for a while, and somebody waits for that.
+    Outage,
     /// A drive dies; another one, which was dead, lives again.
     Kill(u8),
 }
@@ -50,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..SPACE, len).prop_map(|(offset, len)| Step::Read { offset, len }),
         // One group of the three has neither of these drives: it goes on taking writes.
         1 => (0..2_u8).prop_map(Step::Kill),
+        1 => Just(Step::Outage),
     ]
 }
 
@@ -108,11 +111,23 @@ impl Run {
                 let expected = self.model.get(offset..end).unwrap_or_default();
                 assert!(read[..] == *expected, "{len} bytes at {offset}");
             }
+            Step::Outage => {
+                self.fake.fault_all(Fault::Dead);
+                // There may be nothing to write.
+                let _ = self.core.fsync(self.handle).await;
+                self.shows_the_model().await;
+                self.fake.fault_all(Fault::None);
+                while self.core.fsync(self.handle).await.is_err() {}
+            }
             Step::Kill(number) => {
                 self.fake.fault_all(Fault::None);
                 self.fake.fault(number, Fault::Dead);
             }
         }
+        self.shows_the_model().await;
+    }
+
+    async fn shows_the_model(&self) {
         let shown = self.core.attributes(self.inode).await.expect("known");
         assert_eq!(shown.size, self.model.len() as u64);
         assert_eq!((shown.mode, shown.uid), (self.mode, self.uid));
