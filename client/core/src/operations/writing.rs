@@ -150,15 +150,21 @@ impl Core {
         self.kick_all();
         let dirty = &self.memory.dirty;
         let mut taken = pin!(dirty.take(len));
+        let (mut returned, mut since) = (dirty.returned(), Instant::now());
         loop {
-            let returned = dirty.returned();
             tokio::select! {
                 biased;
                 () = &mut taken => return Ok(()),
                 () = self.session.ended() => return Err(FsError::SessionEnded),
-                () = sleep(STALLED_MAX) => if dirty.returned() == returned {
-                    return Err(FsError::TimedOut);
-                },
+                () = sleep(ROOM_PAUSE) => {}
+            }
+            if self.full.load(Ordering::Relaxed) {
+                return Err(FsError::NoSpace);
+            }
+            if dirty.returned() != returned {
+                (returned, since) = (dirty.returned(), Instant::now());
+            } else if since.elapsed() >= STALLED_MAX {
+                return Err(FsError::TimedOut);
             }
         }
     }

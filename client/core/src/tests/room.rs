@@ -113,3 +113,21 @@ async fn a_full_group_is_not_a_full_filesystem() {
     let inode = put_file(&core, "a", &bytes).await;
     assert!(get_file(&mount(&fake), inode, 1 << 20).await.expect("reads") == bytes);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_hears_that_the_drives_are_full_while_a_commit_waits_for_room_too() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (_, handle) = create(&core, "a").await;
+    core.write(handle, 0, b"x").await.expect("writes");
+    core.fsync(handle).await.expect("commits");
+    // One extent still fits, and its commit is not answered: the log has no room either.
+    fake.fault_all(Fault::RoomFor(1));
+    fake.state().owner_silent = true;
+    let begun = Instant::now();
+    let bytes = pattern(200 << 20, 1);
+    let refused = core.write(handle, 0, &bytes[..]).await;
+    let short = refused.as_ref().is_ok_and(|written| (*written as usize) < bytes.len());
+    assert!(refused == Err(FsError::NoSpace) || short, "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

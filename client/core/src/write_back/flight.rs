@@ -5,6 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
@@ -83,6 +84,10 @@ impl Flight {
                         match stored {
                             Ok(stored) => drop(self.stored.insert(offset, stored)),
                             Err(error) => {
+                                if error == FsError::NoSpace {
+                                    // Known at once: the commit of the others may wait for room as well.
+                                    self.core.full.store(true, Ordering::Relaxed);
+                                }
                                 self.begun.retain(|begun| *begun != offset);
                                 self.failed.get_or_insert(error);
                             }
