@@ -33,6 +33,20 @@ async fn an_answer_waits_for_all_that_it_saw_and_only_for_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_much_room_there_is_is_answered_while_a_batch_waits() {
+    let bench = Bench::new();
+    let owner = bench.open(1).await;
+    let mut frontend = Frontend::attach(&owner).await;
+    bench.log.set_gate(false);
+    execute(&owner, &frontend.call(create("new"))).expect("serves");
+    let wait = std::time::Duration::from_secs(1);
+    let space = tokio::time::timeout(wait, frontend.ask(&owner, MetaOp::GetSpace)).await;
+    assert!(matches!(space, Ok(Ok(MetaReply::Space(_)))), "{space:?}");
+    let seen = tokio::time::timeout(wait, frontend.ask(&owner, lookup("new"))).await;
+    assert!(seen.is_err(), "what may not last is not told: {seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_batch_fills_while_one_is_in_flight_and_is_bounded() {
     let bench = Bench::new();
     let owner = bench.open(1).await;
