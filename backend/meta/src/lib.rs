@@ -8,7 +8,8 @@
 //! - [`format()`] makes the rows of an empty filesystem.
 //! - [`session::open`] before anything else of a session; [`execute`] refuses what no open session asks.
 //! - Mutations ([`is_mutation`]) are answered exactly once: [`slot::replay`] first, then [`execute`], then
-//!   [`slot::record`] in the same transaction. Of a refused mutation only the record is kept.
+//!   [`slot::record`] in the same transaction. Of a refused mutation only the record is kept. [`touched()`] says what
+//!   became of the directories, for the answer.
 //! - Anything that can touch very many rows leaves a work row: call [`continue_work`], each time in a transaction
 //!   of its own, until it answers [`Progress::Done`]. Do so before the next operation and after a takeover.
 //! - [`reclaim::dead_extents`] lists what to delete from the drives, [`reclaim::forget`] takes it off the list.

@@ -81,7 +81,7 @@ impl Kept {
             self.bytes -= cost(earlier.bytes.len());
             return;
         }
-        // The last one stays, however long it is: it was just asked for.
+        // This one stays, however long it is: it was just asked for.
         while self.bytes > self.limit && self.let_one_go() {}
         self.order.push_back(slice);
         if self.order.len() > 2 * self.entries.len() + LEFT_MAX {
@@ -168,8 +168,8 @@ impl ExtentCache {
         fetched
     }
 
-    /// How many whole extents fit.
-    pub(crate) fn room(&self) -> u64 {
+    /// How many of the longest extents fit.
+    pub(crate) fn extents_max(&self) -> u64 {
         self.lock().limit / cost(MAX_EXTENT_BYTES as usize)
     }
 
@@ -184,7 +184,7 @@ impl ExtentCache {
         extents.iter().for_each(|extent| kept.remove((*extent).into()));
     }
 
-    /// Whether it is in memory, or being fetched. To ask is no use: what was used stays.
+    /// Whether it is in memory, or being fetched. To ask for that does not count as a use.
     pub(crate) fn is_coming(&self, slice: impl Into<Slice>) -> bool {
         let slice = slice.into();
         self.lock().has(slice) || self.fetching().contains_key(&slice)

@@ -8,14 +8,15 @@ use weft_wire::meta::{AttributeChanges, Attributes, TimeChange};
 
 /// `S_ISUID` and `S_ISGID`: the owner alone decides what becomes of them.
 const SET_ID: u16 = 0o6000;
-/// Nanoseconds of a timestamp are less.
-const NANOS: u32 = 1_000_000_000;
-
 /// What is held back of a file, until its bytes are committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Held {
-    changes: AttributeChanges,
-    /// When the last of it was set.
+    mode: Option<u16>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    accessed: Option<Timestamp>,
+    modified: Option<Timestamp>,
+    /// When the last of it was set; none of nothing.
     at: Option<Timestamp>,
 }
 
@@ -24,7 +25,7 @@ impl Held {
     /// already, whose mode and owner say who may read these, only times may.
     pub(crate) fn may_hold(changes: &AttributeChanges, now: &Attributes, has_committed: bool) -> bool {
         let sound = |time: Option<TimeChange>| match time {
-            Some(TimeChange::At(time)) => time.nanos < NANOS,
+            Some(TimeChange::At(time)) => time.is_sound(),
             Some(TimeChange::Now) | None => true,
         };
         let owned = changes.uid.is_some() || changes.gid.is_some();
@@ -37,17 +38,28 @@ impl Held {
 
     /// Holds a change back, made at `now`.
     pub(crate) fn add(&mut self, changes: &AttributeChanges, now: Timestamp) {
-        let at = |time: TimeChange| match time {
-            TimeChange::Now => TimeChange::At(now),
-            TimeChange::At(_) => time,
+        let time = |change| match change {
+            TimeChange::Now => now,
+            TimeChange::At(time) => time,
         };
-        let own = &mut self.changes;
-        own.mode = changes.mode.or(own.mode);
-        own.uid = changes.uid.or(own.uid);
-        own.gid = changes.gid.or(own.gid);
-        own.accessed = changes.accessed.map(at).or(own.accessed);
-        own.modified = changes.modified.map(at).or(own.modified);
-        self.at = self.at.max(Some(now));
+        self.put(Self {
+            mode: changes.mode,
+            uid: changes.uid,
+            gid: changes.gid,
+            accessed: changes.accessed.map(time),
+            modified: changes.modified.map(time),
+            at: Some(now),
+        });
+    }
+
+    /// What is set in `later` counts.
+    fn put(&mut self, later: Self) {
+        self.mode = later.mode.or(self.mode);
+        self.uid = later.uid.or(self.uid);
+        self.gid = later.gid.or(self.gid);
+        self.accessed = later.accessed.or(self.accessed);
+        self.modified = later.modified.or(self.modified);
+        self.at = self.at.max(later.at);
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -56,35 +68,39 @@ impl Held {
 
     /// Whether it sets the modification time.
     pub(crate) const fn sets_modified(&self) -> bool {
-        self.changes.modified.is_some()
+        self.modified.is_some()
     }
 
     /// Bytes were written after the modification time was set.
     pub(crate) const fn written(&mut self) {
-        self.changes.modified = None;
+        self.modified = None;
     }
 
     /// What was to go before comes back: what was set since counts.
     pub(crate) fn restore(&mut self, earlier: Self) {
-        let newer = core::mem::replace(self, earlier);
-        if let Some(at) = newer.at {
-            self.add(&newer.changes, at);
-        }
+        let later = core::mem::replace(self, earlier);
+        self.put(later);
     }
 
     /// For the owner.
     pub(crate) fn changes(&self) -> Option<AttributeChanges> {
-        self.at.map(|_| self.changes.clone())
+        (!self.is_empty()).then(|| AttributeChanges {
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            size: None,
+            accessed: self.accessed.map(TimeChange::At),
+            modified: self.modified.map(TimeChange::At),
+        })
     }
 
-    /// For the owner, in one with a later change of the length; which sets the modification time.
-    pub(crate) fn with_length(mut self, later: AttributeChanges) -> AttributeChanges {
-        let own = &mut self.changes;
+    /// For the owner, in one with a later change of the length, which sets the modification time.
+    pub(crate) fn with_length(&self, later: AttributeChanges) -> AttributeChanges {
         AttributeChanges {
-            mode: later.mode.or(own.mode.take()),
-            uid: later.uid.or(own.uid.take()),
-            gid: later.gid.or(own.gid.take()),
-            accessed: later.accessed.or(own.accessed.take()),
+            mode: later.mode.or(self.mode),
+            uid: later.uid.or(self.uid),
+            gid: later.gid.or(self.gid),
+            accessed: later.accessed.or(self.accessed.map(TimeChange::At)),
             ..later
         }
     }
@@ -92,16 +108,11 @@ impl Held {
     /// Shows what is held back.
     pub(crate) fn overlay(&self, attributes: &mut Attributes) {
         let Some(at) = self.at else { return };
-        let time = |change: Option<TimeChange>| match change {
-            Some(TimeChange::At(time)) => Some(time),
-            // None is kept as such.
-            Some(TimeChange::Now) | None => None,
-        };
-        attributes.mode = self.changes.mode.unwrap_or(attributes.mode);
-        attributes.uid = self.changes.uid.unwrap_or(attributes.uid);
-        attributes.gid = self.changes.gid.unwrap_or(attributes.gid);
-        attributes.accessed = time(self.changes.accessed).unwrap_or(attributes.accessed);
-        attributes.modified = time(self.changes.modified).unwrap_or(attributes.modified);
+        attributes.mode = self.mode.unwrap_or(attributes.mode);
+        attributes.uid = self.uid.unwrap_or(attributes.uid);
+        attributes.gid = self.gid.unwrap_or(attributes.gid);
+        attributes.accessed = self.accessed.unwrap_or(attributes.accessed);
+        attributes.modified = self.modified.unwrap_or(attributes.modified);
         attributes.changed = attributes.changed.max(at);
     }
 }
@@ -152,7 +163,7 @@ mod tests {
         let powerful = Attributes { mode: 0o4755, ..plain.clone() };
         let owner = AttributeChanges { uid: Some(7), ..AttributeChanges::default() };
         let length = AttributeChanges { size: Some(0), ..AttributeChanges::default() };
-        let unsound = TimeChange::At(Timestamp { seconds: 1, nanos: NANOS });
+        let unsound = TimeChange::At(Timestamp { seconds: 1, nanos: 1_000_000_000 });
         let unsound = AttributeChanges { accessed: Some(unsound), ..AttributeChanges::default() };
         let may_hold = |changes: &AttributeChanges, shown: &Attributes| Held::may_hold(changes, shown, false);
         assert!(may_hold(&mode(0o1755), &plain) && may_hold(&owner, &plain));

@@ -97,6 +97,11 @@ impl Timestamp {
     pub fn from_unix(since_epoch: Duration) -> Self {
         Self { seconds: since_epoch.as_secs().cast_signed(), nanos: since_epoch.subsec_nanos() }
     }
+
+    /// Whether the nanoseconds are fewer than a second's. What comes from outside may not be.
+    pub const fn is_sound(self) -> bool {
+        self.nanos < 1_000_000_000
+    }
 }
 
 #[cfg(test)]

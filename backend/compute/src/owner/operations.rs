@@ -61,7 +61,7 @@ impl Owner {
                 Attempt::Answer { answer, touched, durable_with } => {
                     // How much room there is says nothing that must last, and who waits for room must hear that there is
                     // none: a batch may wait for just that.
-                    let durable_with = if call.op == MetaOp::GetSpace { 0 } else { durable_with };
+                    let durable_with = if matches!(call.op, MetaOp::GetSpace) { 0 } else { durable_with };
                     self.answerable(durable_with).await?;
                     self.operations.fetch_add(1, Ordering::Relaxed);
                     return Ok(answer.map(|reply| MetaDone { reply, touched }));

@@ -16,8 +16,6 @@ const SET_USER_ID: u16 = 0o4000;
 pub(crate) const SET_GROUP_ID: u16 = 0o2000;
 /// `S_IXGRP`.
 const GROUP_EXECUTE: u16 = 0o0010;
-/// Nanoseconds of a timestamp are less.
-const NANOS: u32 = 1_000_000_000;
 
 pub(crate) fn run(
     tx: &mut dyn Transaction,
@@ -88,7 +86,7 @@ fn time_of(change: TimeChange, now: Timestamp) -> Result<Timestamp, MetaError> {
 
 /// A timestamp from a client.
 pub(crate) const fn checked_time(time: Timestamp) -> Result<Timestamp, MetaError> {
-    if time.nanos < NANOS { Ok(time) } else { Err(MetaError::Invalid) }
+    if time.is_sound() { Ok(time) } else { Err(MetaError::Invalid) }
 }
 
 /// Changes a file's length. Runs beyond a shorter one go; those that are too many for one transaction as work.

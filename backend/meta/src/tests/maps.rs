@@ -56,10 +56,10 @@ fn a_commit_sets_times_and_counts_a_change() {
     world.now = 9;
     let extents = vec![world.extent(file, 0, 3)];
     let op = Commit { inode: file, extents, size_min: 3, modified: Some(at(7)), attributes: None };
-    let after = super::world::attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
+    let after = attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
     assert_eq!((after.modified, after.changed, after.change), (at(7), at(9), before.change + 1));
     let op = Commit { inode: file, extents: Vec::new(), size_min: 1, modified: None, attributes: None };
-    let last = super::world::attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
+    let last = attributes_of(world.run(&MetaOp::Commit(op)).expect("commits"));
     assert_eq!((last.modified, last.size), (at(7), 3), "neither time nor length went back");
 }
 
@@ -79,7 +79,7 @@ fn a_commit_carries_what_was_set_of_the_file_meanwhile() {
     let none = AttributeChanges::default();
     let time = Some(TimeChange::At(at(2)));
     let changes = AttributeChanges { mode: Some(0o640), uid: Some(5), modified: time, ..none.clone() };
-    let after = super::world::attributes_of(world.run(&commit(changes)).expect("commits"));
+    let after = attributes_of(world.run(&commit(changes)).expect("commits"));
     assert_eq!((after.mode, after.uid, after.modified, after.size), (0o640, 5, at(2), 3));
     let cut = AttributeChanges { size: Some(1), ..none };
     assert_eq!(world.run(&commit(cut)), Err(MetaError::Invalid), "a length is no such thing");

@@ -15,69 +15,24 @@ use super::world::{World, name, session_id, session_row};
 use crate::reclaim::{self, ExtentState};
 use crate::{Progress, session};
 
+/// A mode and an owner that are set with a commit.
+type Set = (Option<u16>, Option<u32>);
+
 /// A step; inodes and names are picked from what there is when it is taken.
 #[derive(Debug, Clone)]
 enum Step {
-    Make {
-        parent: u8,
-        name: u8,
-        node: u8,
-        mode: u16,
-    },
-    Unlink {
-        parent: u8,
-        name: u8,
-    },
-    RemoveDirectory {
-        parent: u8,
-        name: u8,
-    },
-    Link {
-        inode: u8,
-        parent: u8,
-        name: u8,
-    },
-    Rename {
-        parent: u8,
-        name: u8,
-        new_parent: u8,
-        new_name: u8,
-        mode: RenameMode,
-    },
-    Resize {
-        file: u8,
-        size: u64,
-    },
-    SetAttributes {
-        inode: u8,
-        mode: Option<u16>,
-        uid: Option<u32>,
-        gid: Option<u32>,
-    },
-    SetXattr {
-        inode: u8,
-        name: u8,
-        len: usize,
-        mode: XattrMode,
-    },
-    RemoveXattr {
-        inode: u8,
-        name: u8,
-    },
-    Commit {
-        file: u8,
-        parts: Vec<(u64, u64)>,
-        size_min: u64,
-        timed: bool,
-        mode: Option<u16>,
-        uid: Option<u32>,
-    },
-    Reap {
-        inode: u8,
-    },
-    NewSession {
-        budget: usize,
-    },
+    Make { parent: u8, name: u8, node: u8, mode: u16 },
+    Unlink { parent: u8, name: u8 },
+    RemoveDirectory { parent: u8, name: u8 },
+    Link { inode: u8, parent: u8, name: u8 },
+    Rename { parent: u8, name: u8, new_parent: u8, new_name: u8, mode: RenameMode },
+    Resize { file: u8, size: u64 },
+    SetAttributes { inode: u8, mode: Option<u16>, uid: Option<u32>, gid: Option<u32> },
+    SetXattr { inode: u8, name: u8, len: usize, mode: XattrMode },
+    RemoveXattr { inode: u8, name: u8 },
+    Commit { file: u8, parts: Vec<(u64, u64)>, size_min: u64, timed: bool, set: Set },
+    Reap { inode: u8 },
+    NewSession { budget: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -96,8 +51,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(inode, mode, uid, gid)| Step::SetAttributes { inode, mode, uid, gid }),
         3 => (b(), b(), 0_usize..9, xattr_mode).prop_map(|(inode, name, len, mode)| Step::SetXattr { inode, name, len, mode }),
         1 => (b(), b()).prop_map(|(inode, name)| Step::RemoveXattr { inode, name }),
-        8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>(), proptest::option::of(mode), proptest::option::of(0_u32..4))
-            .prop_map(|(file, parts, size_min, timed, mode, uid)| Step::Commit { file, parts, size_min, timed, mode, uid }),
+        8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>(), (proptest::option::of(mode), proptest::option::of(0_u32..4)))
+            .prop_map(|(file, parts, size_min, timed, set)| Step::Commit { file, parts, size_min, timed, set }),
         2 => b().prop_map(|inode| Step::Reap { inode }),
         1 => (1_usize..9).prop_map(|budget| Step::NewSession { budget }),
     ]
@@ -202,14 +157,13 @@ impl Pair {
             Step::RemoveXattr { inode, name } => {
                 MetaOp::RemoveXattr { inode: self.any(inode), name: named(name).as_bytes().to_vec().into() }
             }
-            Step::Commit { file, ref parts, size_min, timed, mode, uid } => {
+            Step::Commit { file, ref parts, size_min, timed, set: (mode, uid) } => {
                 let inode = self.of_kind(file, FileKind::File);
                 let extents =
                     parts.iter().map(|(offset, len)| self.world.extent(inode, *offset, *len)).collect();
                 let modified = timed.then(|| super::world::at(self.model.now - 1));
-                let attributes = (mode, uid) != (None, None);
-                let attributes =
-                    attributes.then(|| AttributeChanges { mode, uid, ..AttributeChanges::default() });
+                let changes = AttributeChanges { mode, uid, ..AttributeChanges::default() };
+                let attributes = Some(changes).filter(|changes| *changes != AttributeChanges::default());
                 MetaOp::Commit(Commit { inode, extents, size_min, modified, attributes })
             }
             Step::Reap { inode } => {
@@ -255,8 +209,7 @@ impl Pair {
             MetaReply::Renamed { replaced } => replaced.as_ref().map(|removed| &removed.attributes),
             _ => return,
         };
-        let mut known = touched.iter().chain(told).map(|attributes| attributes.inode);
-        let known: Vec<_> = known.by_ref().collect();
+        let known: Vec<_> = touched.iter().chain(told).map(|attributes| attributes.inode).collect();
         for earlier in before.iter().filter(|earlier| !known.contains(&earlier.inode)) {
             assert_eq!(*earlier, self.world.attributes(earlier.inode), "{op:?} changed it");
         }

@@ -42,7 +42,7 @@ impl Core {
         ahead: u32,
     ) {
         // More than are kept beside the one that is being read would drive each other out before they are read.
-        let ahead = u64::from(ahead).min(self.extents.room().saturating_sub(1)) as usize;
+        let ahead = u64::from(ahead).min(self.extents.extents_max().saturating_sub(1)) as usize;
         for entry in entries.take(ahead).filter(|entry| !self.extents.is_coming(entry.extent)) {
             if let Some(key) = state.key_of(entry.key) {
                 self.prefetch(Source { entry: entry.clone(), key });

@@ -8,7 +8,7 @@ use weft_types::{ByteCount, Inode};
 use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
 
 use super::attributes_of;
-use crate::file::{File, Resize};
+use crate::file::{File, FileState, Resize};
 use crate::held::Held;
 use crate::room::Room;
 use crate::session::OPERATION_MAX;
@@ -135,26 +135,18 @@ impl Core {
         }
         let change = self.names.change([inode]);
         let changes = match &file {
-            Some(file) if size.is_some() => {
-                let mut state = file.lock();
-                state.held_departs().clone().with_length(changes)
-            }
-            Some(file) => {
-                self.release_held(file).await?;
-                changes
-            }
+            Some(file) => self.with_held(file, changes).await?,
             None => changes,
         };
         let op = MetaOp::SetAttributes { inode, changes };
         let answer = self.session.meta(caller, op).await.and_then(attributes_of);
-        if let (Err(error), Some(file), Some(size)) = (&answer, &file, size)
-            && !matches!(error, FsError::Refused(_))
-        {
-            // It may have been done.
-            file.lock().map.forget(size..u64::MAX);
-        }
-        if let (Err(_), Some(file)) = (&answer, &file) {
-            file.lock().held_came_back();
+        if let (Err(error), Some(file)) = (&answer, &file) {
+            let mut state = file.lock();
+            state.held_came_back();
+            if let Some(size) = size.filter(|_| !matches!(error, FsError::Refused(_))) {
+                // It may have been done.
+                state.map.forget(size..u64::MAX);
+            }
         }
         let attributes = answer?;
         self.names.set_attributes(&attributes);
@@ -167,21 +159,36 @@ impl Core {
                 state.modified = None;
             }
             if let Some(size) = size {
-                let gone = state.dirty.truncate(size);
-                self.room.count(&mut state);
-                if state.dirty.dirty() == 0 {
-                    state.since = None;
-                }
-                state.map.truncate(size);
-                if let Some(last) = size.checked_sub(1).filter(|last| state.map.may_be_stump(*last)) {
-                    self.windows().suspect(inode, last, 0, Instant::now());
-                }
-                self.memory.dirty.give_back(gone);
+                self.cut(inode, &mut state, size);
             }
         }
         drop(order);
         drop(resize);
         Ok(self.present(attributes))
+    }
+
+    /// A file has another length: what is known of it beyond that is gone.
+    fn cut(&self, inode: Inode, state: &mut FileState, size: u64) {
+        let gone = state.dirty.truncate(size);
+        self.room.count(state);
+        if state.dirty.dirty() == 0 {
+            state.since = None;
+        }
+        state.map.truncate(size);
+        if let Some(last) = size.checked_sub(1).filter(|last| state.map.may_be_stump(*last)) {
+            self.windows().suspect(inode, last, 0, Instant::now());
+        }
+        self.memory.dirty.give_back(gone);
+    }
+
+    /// Before a change of a file of which no bytes are on their way: what is held back goes before it, or with a change of
+    /// the length, which may use room that is kept for it.
+    async fn with_held(&self, file: &File, changes: AttributeChanges) -> Result<AttributeChanges, FsError> {
+        if changes.size.is_some() {
+            return Ok(file.lock().held_departs().with_length(changes));
+        }
+        self.release_held(file).await?;
+        Ok(changes)
     }
 
     /// Whether attributes of a file wait for its bytes.
@@ -193,7 +200,7 @@ impl Core {
         })
     }
 
-    /// Sends what is held back of a file of which no bytes are on their way: what follows must not be overtaken by it.
+    /// Sends what is held back by itself: what follows must not be overtaken by it.
     async fn release_held(&self, file: &File) -> Result<(), FsError> {
         let Some(changes) = file.lock().held_departs().changes() else { return Ok(()) };
         let op = MetaOp::SetAttributes { inode: file.inode, changes };

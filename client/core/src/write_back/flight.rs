@@ -83,20 +83,22 @@ impl Flight {
                     for (offset, stored) in put {
                         match stored {
                             Ok(stored) => drop(self.stored.insert(offset, stored)),
-                            Err(error) => {
-                                if error == FsError::NoSpace {
-                                    // Known at once: the commit of the others may wait for room as well.
-                                    self.core.full.store(true, Ordering::Relaxed);
-                                }
-                                self.begun.retain(|begun| *begun != offset);
-                                self.failed.get_or_insert(error);
-                            }
+                            Err(error) => self.not_stored(offset, error),
                         }
                     }
                 }
                 Event::Memory(memory, count) => self.begin(memory, count),
             }
         }
+    }
+
+    fn not_stored(&mut self, offset: u64, error: FsError) {
+        if error == FsError::NoSpace {
+            // Known at once: the commit of the others may wait for room as well.
+            self.core.full.store(true, Ordering::Relaxed);
+        }
+        self.begun.retain(|begun| *begun != offset);
+        self.failed.get_or_insert(error);
     }
 
     fn may_begin(&self) -> bool {
