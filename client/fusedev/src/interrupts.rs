@@ -1,0 +1,96 @@
+//! Requests whose callers may be sent signals while they wait.
+//!
+//! The kernel tells of the first signal alone, by FUSE_INTERRUPT, and then waits for the answer whatever comes. As on a
+//! local filesystem, only what ends the process should end an operation: so after the first signal the caller is looked
+//! at until the request is answered, ten times a second.
+
+mod table;
+
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::protocol::Unique;
+use crate::signals::is_being_killed;
+use table::Table;
+
+/// How often the callers of interrupted requests are looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Which signals end a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Any: what is waited for may take for ever, such as a lock.
+    UntilSignal,
+    /// Those that end the process.
+    UntilKilled,
+}
+
+/// The requests that are under way and not answered.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    table: Mutex<Table>,
+    signalled: Condvar,
+}
+
+impl Flights {
+    /// A request goes on behind the thread that read it; the receiver hears when its caller gives up.
+    pub(crate) fn begin(&self, unique: Unique, thread: u32, patience: Patience) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        if self.lock().begin(unique, thread, patience, tell) {
+            self.signalled.notify_one();
+        }
+        told
+    }
+
+    /// The kernel says that the caller was sent a signal.
+    pub(crate) fn interrupt(&self, unique: Unique) {
+        if self.lock().interrupt(unique) {
+            self.signalled.notify_one();
+        }
+    }
+
+    /// The request is answered.
+    pub(crate) fn end(&self, unique: Unique) {
+        self.lock().end(unique);
+    }
+
+    /// Looks at callers on a thread of its own, until [`stop`](Self::stop).
+    pub(crate) fn watch(self: &Arc<Self>) -> std::io::Result<()> {
+        let flights = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("fuse-signals".to_owned());
+        thread.spawn(move || flights.watch_on()).map(drop)
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.signalled.notify_one();
+    }
+
+    fn watch_on(&self) {
+        let mut table = self.lock();
+        while !table.stopped {
+            let watched = table.watched();
+            if watched.is_empty() {
+                table = self.signalled.wait(table).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            // Requests are begun and answered meanwhile.
+            drop(table);
+            let killed = watched.into_iter().filter(|(_, thread)| is_being_killed(*thread));
+            let killed: Vec<_> = killed.map(|(unique, _)| unique).collect();
+            table = self.lock();
+            for unique in killed {
+                table.give_up(unique);
+            }
+            let waited = self.signalled.wait_timeout(table, GLANCE);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
