@@ -109,7 +109,16 @@ impl Adapter {
         });
     }
 
-    /// The same of what gives the kernel something to hold, which it did not get when its caller is killed: that is given
+    /// Answers by what core says later, whatever becomes of the caller.
+    fn later_in_any_case<T, W, A>(&self, reply: Reply, work: W, answer: A)
+    where
+        W: Future<Output = Result<T, FsError>> + Send + 'static,
+        A: FnOnce(Reply, T) + Send + 'static,
+    {
+        self.core.spawn(async move { finish(reply, work.await, answer) });
+    }
+
+    /// [`later`](Self::later) of what gives the kernel something to hold, which it did not get when its caller is killed: that is given
     /// back once it is there.
     fn later_held<T, W, A, B>(&self, mut reply: Reply, work: W, answer: A, give_back: B)
     where

@@ -32,7 +32,7 @@ impl Reply {
         Self { unique, thread, channel, flights, in_flight: false, answered: false }
     }
 
-    /// Completes when the caller is not to be waited for any more; then `EINTR` is the answer. Asked for before the
+    /// Completes when the caller does not wait any more; then `EINTR` is the answer. Asked for before the
     /// thread that read the request goes on to the next one, and not twice.
     pub fn interrupted(&mut self, patience: Patience) -> Interrupted {
         self.in_flight = true;

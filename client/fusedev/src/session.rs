@@ -246,3 +246,6 @@ impl<H: Handler> Reader<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,28 @@
 //! Whether a thread is being killed.
 
-/// Whether a thread of this host has SIGKILL coming, as the kernel gives it to every thread of a process that a signal
-/// ends; or is no more. One that cannot be seen from here (0) counts as killed: it was sent a signal, and nobody would
-/// ever learn which.
-pub(crate) fn is_being_killed(thread: u32) -> bool {
-    if thread == 0 {
-        return true;
+/// What can be said of a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It goes on.
+    Lives,
+    /// SIGKILL is coming, as the kernel gives it to every thread of a process that a signal ends.
+    IsKilled,
+    /// It is no more, or cannot be seen from here (0).
+    Unknown,
+}
+
+impl Fate {
+    /// Of a thread of this host.
+    pub(crate) fn of(thread: u32) -> Self {
+        if thread == 0 {
+            return Self::Unknown;
+        }
+        match std::fs::read_to_string(format!("/proc/{thread}/status")) {
+            Err(_) => Self::Unknown,
+            Ok(status) if has_kill_pending(&status) => Self::IsKilled,
+            Ok(_) => Self::Lives,
+        }
     }
-    std::fs::read_to_string(format!("/proc/{thread}/status")).map_or(true, |status| has_kill_pending(&status))
 }
 
 /// Out of the text of `/proc/<thread>/status`.
@@ -42,8 +57,8 @@ mod tests {
 
     #[test]
     fn the_living_and_the_gone_are_told_apart() {
-        assert!(!is_being_killed(std::process::id()));
-        assert!(is_being_killed(u32::MAX), "no thread has this id");
-        assert!(is_being_killed(0));
+        assert_eq!(Fate::of(std::process::id()), Fate::Lives);
+        assert_eq!(Fate::of(u32::MAX), Fate::Unknown, "no thread has this id");
+        assert_eq!(Fate::of(0), Fate::Unknown);
     }
 }

@@ -59,7 +59,13 @@ impl Adapter {
         // No room among the dirty bytes, or a synchronous descriptor: a task waits, with a copy, since the buffer is this
         // thread's.
         let (core, data) = (Arc::clone(&self.core), asked.data.to_vec());
-        self.later(reply, async move { core.write(handle, offset, &data).await }, answer);
+        let work = async move { core.write(handle, offset, &data).await };
+        if asked.from_cache {
+            // Pages of a mapping: whoever caused them to be written now, they are many processes'.
+            self.later_in_any_case(reply, work, answer);
+        } else {
+            self.later(reply, work, answer);
+        }
     }
 
     pub(super) fn flush(&self, handle: Handle, reply: Reply) {

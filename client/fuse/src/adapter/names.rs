@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_core::{NewNode, RenameMode};
+use weft_core::{MetaError, NewNode, RenameMode};
 use weft_fusedev::protocol::flags::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use weft_fusedev::protocol::{Answer, Create, MakeNode, Opened};
 use weft_fusedev::{Errno, Handle, Header, NodeId, Reply};
@@ -20,6 +20,10 @@ impl Adapter {
             b"." => {
                 return self.later_entry(reply, async move {
                     let found = core.attributes(parent).await?;
+                    // Nobody has it open, or the kernel would know it: it is being collected.
+                    if found.links == 0 {
+                        return Err(MetaError::NotFound.into());
+                    }
                     core.remember(found.inode);
                     Ok(found)
                 });

@@ -23,7 +23,7 @@ pub struct MakeNode<'a> {
 }
 
 impl<'a> MakeNode<'a> {
-    pub(crate) fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let (mode, device, umask) = (body.u32()?, body.u32()?, body.u32()?);
         body.skip(4)?;
         Ok(Self { name: body.name()?, mode, device, umask })
@@ -31,7 +31,7 @@ impl<'a> MakeNode<'a> {
 }
 
 impl SetAttributes {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let valid = body.u32()?;
         body.skip(4)?;
         let (handle, size, owner) = (body.u64()?, body.u64()?, body.u64()?);
@@ -80,7 +80,7 @@ pub struct Open {
 const FUSE_OPEN_KILL_SUIDGID: u32 = 1;
 
 impl Open {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (flags, more) = (body.u32()?, body.u32()?);
         Ok(Self { flags, kill_suidgid: has(more, FUSE_OPEN_KILL_SUIDGID) })
     }
@@ -102,7 +102,7 @@ pub struct Create<'a> {
 }
 
 impl<'a> Create<'a> {
-    pub(crate) fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let (flags, mode, umask, more) = (body.u32()?, body.u32()?, body.u32()?, body.u32()?);
         let kill_suidgid = has(more, FUSE_OPEN_KILL_SUIDGID);
         Ok(Self { name: body.name()?, flags, mode, umask, kill_suidgid })
@@ -127,7 +127,7 @@ pub struct Read {
 const FUSE_READ_LOCKOWNER: u32 = 1 << 1;
 
 impl Read {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (handle, offset) = (Handle::new(body.u64()?), body.u64()?);
         let (size, more, owner, flags) = (body.u32()?, body.u32()?, body.u64()?, body.u32()?);
         let lock_owner = has(more, FUSE_READ_LOCKOWNER).then_some(LockOwner::new(owner));
@@ -159,7 +159,7 @@ const FUSE_WRITE_LOCKOWNER: u32 = 1 << 1;
 const FUSE_WRITE_KILL_SUIDGID: u32 = 1 << 2;
 
 impl<'a> Write<'a> {
-    pub(crate) fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let (handle, offset) = (Handle::new(body.u64()?), body.u64()?);
         let (size, more, owner, flags) = (body.u32()?, body.u32()?, body.u64()?, body.u32()?);
         body.skip(4)?;
@@ -189,7 +189,7 @@ pub struct Release {
 const FUSE_RELEASE_FLOCK_UNLOCK: u32 = 1 << 1;
 
 impl Release {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (handle, flags, more, owner) = (body.u64()?, body.u32()?, body.u32()?, body.u64()?);
         let flock_owner = has(more, FUSE_RELEASE_FLOCK_UNLOCK).then_some(LockOwner::new(owner));
         Ok(Self { handle: Handle::new(handle), flags, flock_owner })
@@ -213,7 +213,7 @@ const FUSE_SETXATTR_ACL_KILL_SGID: u32 = 1;
 
 impl<'a> SetXattr<'a> {
     /// `extended`: the longer form was agreed upon.
-    pub(crate) fn read(mut body: Reader<'a>, extended: bool) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'a>, extended: bool) -> Result<Self, Malformed> {
         let (size, flags) = (body.u32()?, body.u32()?);
         let more = if extended { body.u32()? } else { 0 };
         if extended {
@@ -239,7 +239,7 @@ pub struct Allocate {
 }
 
 impl Allocate {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (handle, offset, len, mode) = (body.u64()?, body.u64()?, body.u64()?, body.u32()?);
         Ok(Self { handle: Handle::new(handle), offset, len, mode })
     }
@@ -257,7 +257,7 @@ pub struct Seek {
 }
 
 impl Seek {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (handle, offset, whence) = (body.u64()?, body.u64()?, body.u32()?);
         Ok(Self { handle: Handle::new(handle), offset, whence })
     }
@@ -285,7 +285,7 @@ pub struct CopyRange {
 }
 
 impl CopyRange {
-    pub(crate) fn read(mut body: Reader<'_>, wide: bool) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>, wide: bool) -> Result<Self, Malformed> {
         Ok(Self {
             from: Handle::new(body.u64()?),
             from_offset: body.u64()?,
@@ -317,7 +317,7 @@ pub struct Ioctl<'a> {
 }
 
 impl<'a> Ioctl<'a> {
-    pub(crate) fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let (handle, flags, command, argument) = (body.u64()?, body.u32()?, body.u32()?, body.u64()?);
         let (len, room) = (body.u32()?, body.u32()?);
         let input = body.bytes(len as usize)?;

@@ -11,7 +11,7 @@ const PAIR: usize = 16;
 pub struct Forgets<'a>(&'a [u8]);
 
 impl<'a> Forgets<'a> {
-    pub(crate) fn read(mut body: Reader<'a>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
         let count = body.u32()? as usize;
         body.skip(4)?;
         let len = count.checked_mul(PAIR).ok_or(Malformed)?;

@@ -32,7 +32,7 @@ pub struct Lock {
 const KINDS: [LockKind; 3] = [LockKind::Read, LockKind::Write, LockKind::Unlock];
 
 impl Lock {
-    fn read(body: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn parse(body: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (start, end, kind, process) = (body.u64()?, body.u64()?, body.u32()?, body.u32()?);
         let kind = *KINDS.get(kind as usize).ok_or(Malformed)?;
         Ok(Self { start, end, kind, process })
@@ -61,9 +61,9 @@ pub struct LockRequest {
 const FUSE_LK_FLOCK: u32 = 1;
 
 impl LockRequest {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (handle, owner) = (Handle::new(body.u64()?), LockOwner::new(body.u64()?));
-        let lock = Lock::read(&mut body)?;
+        let lock = Lock::parse(&mut body)?;
         Ok(Self { handle, owner, lock, flock: body.u32()? & FUSE_LK_FLOCK != 0 })
     }
 }

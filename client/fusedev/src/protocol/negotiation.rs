@@ -27,7 +27,7 @@ pub struct Init {
 }
 
 impl Init {
-    pub(crate) fn read(mut body: Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
         let (major, minor) = (body.u32()?, body.u32()?);
         let (max_readahead, low) = (body.u32()?, u64::from(body.u32()?));
         // Kernels that do not have the second word send a shorter request.

@@ -182,27 +182,27 @@ fn header(bytes: &[u8]) -> Result<(Header, u32, Option<&[u8]>), Malformed> {
 
 fn request(opcode: u32, mut body: Reader<'_>, xattr_ext: bool) -> Result<Request<'_>, Malformed> {
     Ok(match opcode {
-        op::INIT => Request::Init(Init::read(body)?),
+        op::INIT => Request::Init(Init::parse(body)?),
         op::DESTROY => Request::Destroy,
         op::INTERRUPT => Request::Interrupt(Unique::new(body.u64()?)),
         op::FORGET => Request::Forget { references: body.u64()? },
-        op::BATCH_FORGET => Request::BatchForget(Forgets::read(body)?),
+        op::BATCH_FORGET => Request::BatchForget(Forgets::parse(body)?),
         op::GETATTR => Request::GetAttributes { handle: optional_handle(&mut body)? },
         op::STATX => Request::ExtendedAttributes { handle: optional_handle(&mut body)? },
-        op::SETATTR => Request::SetAttributes(SetAttributes::read(body)?),
+        op::SETATTR => Request::SetAttributes(SetAttributes::parse(body)?),
         op::READLINK => Request::ReadLink,
-        op::OPEN => Request::Open(Open::read(body)?),
-        op::READ => Request::Read(Read::read(body)?),
-        op::WRITE => Request::Write(Write::read(body)?),
+        op::OPEN => Request::Open(Open::parse(body)?),
+        op::READ => Request::Read(Read::parse(body)?),
+        op::WRITE => Request::Write(Write::parse(body)?),
         op::FLUSH => flush(body)?,
-        op::RELEASE => Request::Release(Release::read(body)?),
+        op::RELEASE => Request::Release(Release::parse(body)?),
         op::FSYNC => synced(body, |handle, data_only| Request::Sync { handle, data_only })?,
-        op::OPENDIR => Request::OpenDirectory(Open::read(body)?),
-        op::READDIR => Request::ReadDirectory(Read::read(body)?),
-        op::READDIRPLUS => Request::ReadDirectoryPlus(Read::read(body)?),
-        op::RELEASEDIR => Request::ReleaseDirectory(Release::read(body)?),
+        op::OPENDIR => Request::OpenDirectory(Open::parse(body)?),
+        op::READDIR => Request::ReadDirectory(Read::parse(body)?),
+        op::READDIRPLUS => Request::ReadDirectoryPlus(Read::parse(body)?),
+        op::RELEASEDIR => Request::ReleaseDirectory(Release::parse(body)?),
         op::FSYNCDIR => synced(body, |handle, data_only| Request::SyncDirectory { handle, data_only })?,
-        op::SETXATTR => Request::SetXattr(SetXattr::read(body, xattr_ext)?),
+        op::SETXATTR => Request::SetXattr(SetXattr::parse(body, xattr_ext)?),
         op::GETXATTR => {
             let room = body.u32()?;
             body.skip(4)?;
@@ -213,14 +213,14 @@ fn request(opcode: u32, mut body: Reader<'_>, xattr_ext: bool) -> Result<Request
         op::ACCESS => Request::Access { mask: body.u32()? },
         op::STATFS => Request::Space,
         op::SYNCFS => Request::SyncFilesystem,
-        op::GETLK => Request::GetLock(LockRequest::read(body)?),
-        op::SETLK => Request::SetLock { request: LockRequest::read(body)?, wait: false },
-        op::SETLKW => Request::SetLock { request: LockRequest::read(body)?, wait: true },
-        op::FALLOCATE => Request::Allocate(Allocate::read(body)?),
-        op::LSEEK => Request::Seek(Seek::read(body)?),
-        op::COPY_FILE_RANGE => Request::CopyRange(CopyRange::read(body, false)?),
-        op::COPY_FILE_RANGE_64 => Request::CopyRange(CopyRange::read(body, true)?),
-        op::IOCTL => Request::Ioctl(Ioctl::read(body)?),
+        op::GETLK => Request::GetLock(LockRequest::parse(body)?),
+        op::SETLK => Request::SetLock { request: LockRequest::parse(body)?, wait: false },
+        op::SETLKW => Request::SetLock { request: LockRequest::parse(body)?, wait: true },
+        op::FALLOCATE => Request::Allocate(Allocate::parse(body)?),
+        op::LSEEK => Request::Seek(Seek::parse(body)?),
+        op::COPY_FILE_RANGE => Request::CopyRange(CopyRange::parse(body, false)?),
+        op::COPY_FILE_RANGE_64 => Request::CopyRange(CopyRange::parse(body, true)?),
+        op::IOCTL => Request::Ioctl(Ioctl::parse(body)?),
         op::POLL => Request::Poll,
         op::BMAP => Request::BlockMap,
         _ => return names(opcode, body),
@@ -231,7 +231,7 @@ fn request(opcode: u32, mut body: Reader<'_>, xattr_ext: bool) -> Result<Request
 fn names(opcode: u32, mut body: Reader<'_>) -> Result<Request<'_>, Malformed> {
     Ok(match opcode {
         op::LOOKUP => Request::Lookup { name: body.name()? },
-        op::MKNOD => Request::MakeNode(MakeNode::read(body)?),
+        op::MKNOD => Request::MakeNode(MakeNode::parse(body)?),
         op::MKDIR => {
             let (mode, umask) = (body.u32()?, body.u32()?);
             Request::MakeDirectory { name: body.name()?, mode, umask }
@@ -249,8 +249,8 @@ fn names(opcode: u32, mut body: Reader<'_>) -> Result<Request<'_>, Malformed> {
             body.skip(4)?;
             Request::Rename { name: body.name()?, new_parent, new_name: body.name()?, flags }
         }
-        op::CREATE => Request::Create(Create::read(body)?),
-        op::TMPFILE => Request::CreateUnnamed(Create::read(body)?),
+        op::CREATE => Request::Create(Create::parse(body)?),
+        op::TMPFILE => Request::CreateUnnamed(Create::parse(body)?),
         opcode => Request::Unknown { opcode },
     })
 }

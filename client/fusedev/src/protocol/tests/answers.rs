@@ -193,7 +193,7 @@ proptest! {
             let before = listing.as_bytes().len();
             let added = if plus { listing.push_plus(&entry, None) } else { listing.push(&entry) };
             let len = listing.as_bytes().len();
-            prop_assert!(len <= room as usize && len % 8 == 0);
+            prop_assert!(len <= room as usize && len.is_multiple_of(8));
             prop_assert_eq!(added, len > before);
         }
     }
