@@ -95,6 +95,11 @@ impl Budget {
         self.free.add_permits(usize::try_from(bytes).unwrap_or(0));
     }
 
+    /// What was taken, until it is spent: it is untaken when its taker gives up.
+    pub(crate) const fn taken(&self, bytes: u32) -> Taken<'_> {
+        Taken { budget: self, bytes }
+    }
+
     /// Bytes given back so far: whether anything moves.
     pub(crate) fn returned(&self) -> u64 {
         self.returned.load(Ordering::Relaxed)
@@ -115,6 +120,26 @@ impl Budget {
     }
 }
 
+/// Bytes that were taken for something that is not done yet.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    budget: &'a Budget,
+    bytes: u32,
+}
+
+impl Taken<'_> {
+    /// It is done: they are held from now on.
+    pub(crate) const fn spend(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.budget.untake(self.bytes);
+    }
+}
+
 /// The longest write that is taken into memory at once.
 pub(crate) const WRITE_BYTES_MAX: usize = MAX_EXTENT_BYTES as usize;
 
@@ -131,6 +156,17 @@ mod tests {
         assert_eq!(budget.held(), 100);
         budget.give_back(70);
         assert_eq!(budget.held(), 30);
+    }
+
+    #[test]
+    fn what_is_not_spent_is_untaken() {
+        let budget = Budget::new(100);
+        assert!(budget.try_take(60));
+        drop(budget.taken(60));
+        assert_eq!((budget.held(), budget.returned()), (0, 0));
+        assert!(budget.try_take(60));
+        budget.taken(60).spend();
+        assert_eq!(budget.held(), 60);
     }
 
     #[test]

@@ -1,55 +1,55 @@
 //! The one place where errors become errnos.
 
-use fuser::Errno;
 use weft_core::{FsError, MetaError, NameError};
+use weft_fusedev::Errno;
 
 /// The errno of a failed operation.
 pub(crate) const fn errno(error: &FsError) -> Errno {
     match error {
         FsError::Refused(refusal) => refusal_errno(*refusal),
-        FsError::NoSpace => Errno::ENOSPC,
-        FsError::FileTooLarge => Errno::EFBIG,
-        FsError::BadHandle => Errno::EBADF,
-        FsError::TooManyHandles => Errno::ENFILE,
+        FsError::NoSpace => Errno::NOSPC,
+        FsError::FileTooLarge => Errno::FBIG,
+        FsError::BadHandle => Errno::BADF,
+        FsError::TooManyHandles => Errno::NFILE,
         // What an application can do about these is the same: not believe that it happened.
         FsError::Unreadable
         | FsError::Unreachable
         | FsError::TimedOut
         | FsError::SessionEnded
-        | FsError::Protocol => Errno::EIO,
+        | FsError::Protocol => Errno::IO,
     }
 }
 
 const fn refusal_errno(refusal: MetaError) -> Errno {
     match refusal {
-        MetaError::NotFound => Errno::ENOENT,
-        MetaError::Exists => Errno::EEXIST,
-        MetaError::NotDirectory => Errno::ENOTDIR,
-        MetaError::IsDirectory => Errno::EISDIR,
-        MetaError::NotEmpty => Errno::ENOTEMPTY,
-        MetaError::Invalid => Errno::EINVAL,
-        MetaError::TooManyLinks => Errno::EMLINK,
-        MetaError::NotPermitted => Errno::EPERM,
-        MetaError::NoSpace => Errno::ENOSPC,
-        MetaError::NoAttribute => Errno::NO_XATTR,
-        MetaError::AttributeTooLong => Errno::E2BIG,
-        MetaError::NameTooLong => Errno::ENAMETOOLONG,
-        MetaError::FileTooLarge => Errno::EFBIG,
-        MetaError::ReadOnly => Errno::EROFS,
+        MetaError::NotFound => Errno::NOENT,
+        MetaError::Exists => Errno::EXIST,
+        MetaError::NotDirectory => Errno::NOTDIR,
+        MetaError::IsDirectory => Errno::ISDIR,
+        MetaError::NotEmpty => Errno::NOTEMPTY,
+        MetaError::Invalid => Errno::INVAL,
+        MetaError::TooManyLinks => Errno::MLINK,
+        MetaError::NotPermitted => Errno::PERM,
+        MetaError::NoSpace => Errno::NOSPC,
+        MetaError::NoAttribute => Errno::NODATA,
+        MetaError::AttributeTooLong => Errno::TOOBIG,
+        MetaError::NameTooLong => Errno::NAMETOOLONG,
+        MetaError::FileTooLarge => Errno::FBIG,
+        MetaError::ReadOnly => Errno::ROFS,
         MetaError::SessionEnded
         | MetaError::SlotOutOfStep
         | MetaError::Damaged
         | MetaError::ForeignExtent
         | MetaError::StaleGroup
-        | MetaError::MapChanged => Errno::EIO,
+        | MetaError::MapChanged => Errno::IO,
     }
 }
 
 /// The errno of bytes that are no name.
 pub(crate) const fn name_errno(error: NameError) -> Errno {
     match error {
-        NameError::Invalid => Errno::EINVAL,
-        NameError::TooLong => Errno::ENAMETOOLONG,
+        NameError::Invalid => Errno::INVAL,
+        NameError::TooLong => Errno::NAMETOOLONG,
     }
 }
 
@@ -69,8 +69,8 @@ mod tests {
             (MetaError::SessionEnded, 5),
         ];
         for (refusal, number) in rows {
-            assert_eq!(errno(&FsError::Refused(refusal)).code(), number, "{refusal}");
+            assert_eq!(errno(&FsError::Refused(refusal)).raw_os_error(), number, "{refusal}");
         }
-        assert_eq!(errno(&FsError::Unreadable).code(), 5);
+        assert_eq!(errno(&FsError::Unreadable).raw_os_error(), 5);
     }
 }

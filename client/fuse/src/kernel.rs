@@ -1,8 +1,9 @@
-//! What is agreed with the kernel: for a mount, and for a filesystem that is to be held against one.
+//! What is agreed with the kernel.
 
 use std::path::Path;
 
-use fuser::{Config, FopenFlags, InitFlags, KernelConfig, MountOption, OpenAccMode, OpenFlags, SessionACL};
+use weft_fusedev::protocol::flags::*;
+use weft_fusedev::{Terms, device_at};
 
 /// Largest WRITE, and largest READ: the most the kernel sends without a raised sysctl. Measured: 128 KiB requests
 /// reach a third of the rate of 1 MiB ones, and 4 MiB gains nothing more.
@@ -12,43 +13,75 @@ const BACKGROUND_MAX: u16 = 64;
 
 /// Threads that read requests. Two keep both a reader and a writer moving; more wake each other (measured: the
 /// second thread with a descriptor of its own adds a third to four jobs' rate).
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 /// What the kernel reads ahead of a sequential reader, in KiB. Its default, 128, would keep stripes waiting.
 const READ_AHEAD_KIB: u32 = 4096;
 
-/// How requests are read: by several threads, from users of all kinds.
-pub fn session(options: Vec<MountOption>) -> Config {
-    let mut config = Config::default();
-    config.mount_options = options;
-    config.acl = SessionACL::All;
-    config.n_threads = Some(THREADS);
-    config.clone_fd = true;
-    config
-}
+/// What is asked for, and why.
+const WANTED: [(u64, &str); 9] = [
+    (ASYNC_READ, "a sequential reader's requests are under way together"),
+    (BIG_WRITES, "requests of 1 MiB"),
+    (MAX_PAGES, "requests of 1 MiB"),
+    (PARALLEL_DIROPS, "core takes any number of requests about a directory"),
+    (DO_READDIRPLUS, "a listing answers the lookups that follow it"),
+    (READDIRPLUS_AUTO, "but only where some follow"),
+    (ASYNC_DIO, "parts of a direct read or write are under way together"),
+    (CACHE_SYMLINKS, "targets never change"),
+    (
+        EXPORT_SUPPORT,
+        "LOOKUP of . and .. is answered: handles of files (open_by_handle_at) outlive the kernel's cache",
+    ),
+];
 
-/// Asks for what this frontend can serve.
-///
-/// Left out on purpose: the write-back cache (the kernel would decide when data is dirty), POSIX and BSD locks (the
-/// kernel keeps them for this mount), ACLs, and `AUTO_INVAL_DATA` (this mount is the only writer; dropping pages
-/// because a commit set a time would throw away good ones).
-pub fn agree(config: &mut KernelConfig) {
-    let wanted = [
-        InitFlags::FUSE_ASYNC_READ,
-        InitFlags::FUSE_BIG_WRITES,
-        InitFlags::FUSE_PARALLEL_DIROPS,
-        InitFlags::FUSE_DO_READDIRPLUS,
-        InitFlags::FUSE_READDIRPLUS_AUTO,
-        InitFlags::FUSE_ASYNC_DIO,
-        InitFlags::FUSE_CACHE_SYMLINKS,
-        InitFlags::FUSE_MAX_PAGES,
-    ];
-    for flag in wanted {
-        // A kernel that lacks one serves without it.
-        let _ = config.add_capabilities(flag);
+/// What is not, and why. A test sees that every bit is in one of the two tables.
+#[cfg(test)]
+const LEFT_OUT: [(u64, &str); 33] = [
+    (POSIX_LOCKS, "core has no locks yet: the kernel keeps them for this mount; requests are understood"),
+    (FLOCK_LOCKS, "as POSIX_LOCKS"),
+    (DONT_MASK, "the umask counts where there is no default ACL, and core has none yet; requests tell it"),
+    (POSIX_ACL, "core has no ACLs yet"),
+    (SETXATTR_EXT, "comes with POSIX_ACL; requests are understood"),
+    (
+        HANDLE_KILLPRIV_V2,
+        "core takes no such bits away yet: the kernel asks for it by SETATTR; requests are understood",
+    ),
+    (HANDLE_KILLPRIV, "superseded by its second version"),
+    (ATOMIC_O_TRUNC, "the kernel truncates by SETATTR after OPEN, which core does in one operation anyway"),
+    (WRITEBACK_CACHE, "the kernel would decide when data is dirty"),
+    (AUTO_INVAL_DATA, "pages go when they are told to: a commit that sets a time would throw good ones away"),
+    (EXPLICIT_INVAL_DATA, "a file that was truncated loses its pages by itself"),
+    (SPLICE_WRITE, "answers lie in this process's memory: a pipe between would copy them no less"),
+    (SPLICE_MOVE, "as SPLICE_WRITE"),
+    (SPLICE_READ, "requests are read once, into memory"),
+    (HAS_IOCTL_DIR, "no ioctl is answered"),
+    (NO_OPEN_SUPPORT, "open files have state in core"),
+    (NO_OPENDIR_SUPPORT, "only says that OPENDIR may be refused for good; it is answered at once"),
+    (ABORT_ERROR, "an aborted connection and an unmounted one end alike"),
+    (MAP_ALIGNMENT, "of virtiofs"),
+    (SUBMOUNTS, "of virtiofs"),
+    (HAS_INODE_DAX, "of virtiofs"),
+    (INIT_EXT, "always agreed upon where the kernel has it"),
+    (SECURITY_CTX, "labels of new files are set by SETXATTR"),
+    (CREATE_SUPP_GROUP, "the owner of the metadata decides by the directory's set-group-id bit"),
+    (HAS_EXPIRE_ONLY, "only says that the notification is there"),
+    (DIRECT_IO_ALLOW_MMAP, "no file bypasses the page cache but by O_DIRECT"),
+    (PASSTHROUGH, "there is no other file to pass to"),
+    (NO_EXPORT_SUPPORT, "handles are answered"),
+    (HAS_RESEND, "no other process takes a connection over"),
+    (ALLOW_IDMAP, "the owner of the metadata sees the users of this host"),
+    (OVER_IO_URING, "requests come by read: another transport, to be measured by itself"),
+    (REQUEST_TIMEOUT, "core bounds its waits itself, and a lock may be waited for for ever"),
+    (1 << 31, "reserved"),
+];
+
+/// What this frontend can serve.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        flags: WANTED.iter().fold(0, |all, (flag, _)| all | flag),
+        max_write: REQUEST_BYTES_MAX,
+        max_readahead: REQUEST_BYTES_MAX,
+        max_background: BACKGROUND_MAX,
     }
-    let _ = config.set_max_write(REQUEST_BYTES_MAX);
-    let _ = config.set_max_readahead(REQUEST_BYTES_MAX);
-    let _ = config.set_max_background(BACKGROUND_MAX);
 }
 
 /// How a file is cached by the kernel: pages stay over an open, since extents do not change behind the mount. Several may
@@ -57,32 +90,22 @@ pub fn agree(config: &mut KernelConfig) {
 /// What only writes goes through the page cache too. Around it the kernel would copy each byte once less (measured by a
 /// filesystem in memory: 5 GB/s instead of 1.4 by requests of 1 MiB), but it leaves it to the filesystem then to take
 /// set-user-id bits and capabilities from the file, and not every kernel drops the pages that others have of it.
-pub fn open_flags(flags: OpenFlags) -> FopenFlags {
-    let base = FopenFlags::FOPEN_KEEP_CACHE;
-    match flags.acc_mode() {
+pub(crate) const fn open_flags(flags: u32) -> u32 {
+    match flags & O_ACCMODE {
         // A descriptor that only reads has nothing to send at close.
-        OpenAccMode::O_RDONLY => base | FopenFlags::FOPEN_NOFLUSH,
-        OpenAccMode::O_WRONLY | OpenAccMode::O_RDWR => base | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
+        O_RDONLY => FOPEN_KEEP_CACHE | FOPEN_NOFLUSH,
+        _ => FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
     }
 }
 
 /// The kernel caps what a FUSE filesystem may ask for at its own default; root may raise it afterwards. Where that
 /// is not possible, reading is slower and right.
-pub fn raise_read_ahead(at: &Path) {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let Some(device) = device_of(&mounts, at) else { return };
+pub(crate) fn raise_read_ahead(at: &Path) {
+    let Some(device) = device_at(at) else { return };
     let setting = format!("/sys/class/bdi/{device}/read_ahead_kb");
     if let Err(error) = std::fs::write(&setting, READ_AHEAD_KIB.to_string()) {
         tracing::info!(%error, setting, "the kernel's readahead stays at its default");
     }
-}
-
-/// `major:minor` of what is mounted last at a path, out of the text of `/proc/self/mountinfo`. Asking the mount
-/// itself would wait for an answer that nobody gives yet.
-fn device_of<'a>(mounts: &'a str, at: &Path) -> Option<&'a str> {
-    let at = at.to_str()?.replace(' ', "\\040");
-    let here = mounts.lines().rev().find(|line| line.split(' ').nth(4) == Some(&at))?;
-    here.split(' ').nth(2)
 }
 
 #[cfg(test)]
@@ -90,12 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_mount_at_a_path_is_found() {
-        let mounts = "36 35 98:0 / /mnt rw - ext4 /dev/a rw\n\
-                      41 36 0:52 / /mnt rw - fuse.weft weft:default rw\n\
-                      42 36 0:53 / /mnt/a\\040b rw - fuse.weft weft:default rw\n";
-        assert_eq!(device_of(mounts, Path::new("/mnt")), Some("0:52"));
-        assert_eq!(device_of(mounts, Path::new("/mnt/a b")), Some("0:53"));
-        assert_eq!(device_of(mounts, Path::new("/other")), None);
+    fn each_bit_is_decided_upon_once() {
+        // FILE_OPS (1 << 2) was never used.
+        let mut seen: u64 = 1 << 2;
+        for (flag, why) in WANTED.iter().chain(&LEFT_OUT) {
+            assert_eq!(seen & flag, 0, "{why}");
+            seen |= flag;
+        }
+        assert_eq!(seen, (1 << 43) - 1, "all that version 7.45 has");
     }
 }

@@ -1,16 +1,16 @@
 //! Translates the kernel's requests to core. Nothing below this crate knows FUSE.
 //!
 //! - [`Mounted`]: a core that the kernel shows at a path.
-//! - [`kernel`]: what is agreed with the kernel.
 //! - [`MountOptions`]: what the mount allows.
 
 mod adapter;
 mod attributes;
 mod errno;
-pub mod kernel;
+mod kernel;
 mod listing;
 mod mount;
 mod options;
 
-pub use mount::{FuseError, Mounted, Unmounter};
+pub use mount::{FuseError, Mounted};
 pub use options::{MountOptions, OptionError};
+pub use weft_fusedev::{Notifier, Unmounter};

@@ -4,8 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fuser::{Session, SessionUnmounter};
 use weft_core::Core;
+use weft_fusedev::protocol::TooOld;
+use weft_fusedev::{Notifier, Session, SessionError, Unmounter};
 
 use crate::adapter::Adapter;
 use crate::{MountOptions, kernel};
@@ -25,19 +26,19 @@ pub enum FuseError {
         #[source]
         source: io::Error,
     },
+    /// The kernel is older than what is understood here.
+    #[error(transparent)]
+    Kernel(TooOld),
     /// The connection to the kernel broke while the filesystem was mounted.
     #[error("the connection to the kernel broke")]
     Session(#[source] io::Error),
 }
 
-/// A filesystem that the kernel shows, not serving yet.
+/// A filesystem that the kernel shows, not serving yet. Dropped without serving, it is taken away.
 pub struct Mounted {
-    session: Session<Adapter>,
-    unmounter: SessionUnmounter,
+    session: Session,
+    adapter: Arc<Adapter>,
 }
-
-/// Takes the mount away, from any thread.
-pub struct Unmounter(SessionUnmounter);
 
 impl Mounted {
     /// Mounts at a path. Requests wait until [`serve`](Self::serve).
@@ -52,17 +53,21 @@ impl Mounted {
     ) -> Result<Self, FuseError> {
         let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse");
         drop(device.map_err(FuseError::Device)?);
-        let config = kernel::session(options.for_kernel(filesystem));
-        let refused = |source| FuseError::Mount { path: at.to_owned(), source };
-        let mut session = Session::new(Adapter::new(core), at, &config).map_err(refused)?;
-        let unmounter = session.unmount_callable();
+        let session = Session::mount(at, &options.for_kernel(filesystem), &kernel::terms());
+        let session = session.map_err(|error| explained(error, at))?;
+        tracing::debug!(agreement = ?session.agreement(), "agreed with the kernel");
         kernel::raise_read_ahead(at);
-        Ok(Self { session, unmounter })
+        Ok(Self { session, adapter: Arc::new(Adapter::new(core)) })
     }
 
     /// What takes the mount away while [`serve`](Self::serve) runs.
-    pub fn unmounter(&mut self) -> Unmounter {
-        Unmounter(self.session.unmount_callable())
+    pub fn unmounter(&self) -> Unmounter {
+        self.session.unmounter()
+    }
+
+    /// What tells the kernel that something changed.
+    pub fn notifier(&self) -> Notifier {
+        self.session.notifier()
     }
 
     /// Answers the kernel until the filesystem is unmounted, by whomever.
@@ -70,19 +75,19 @@ impl Mounted {
     /// # Errors
     /// [`FuseError::Session`] when the connection broke in another way.
     pub fn serve(self) -> Result<(), FuseError> {
-        let Self { session, unmounter } = self;
-        let ended = session.run().map_err(FuseError::Session);
-        drop(unmounter);
-        ended
+        let served = self.session.serve(&self.adapter, kernel::THREADS);
+        served.map_err(|error| match error {
+            SessionError::Mount(source) | SessionError::Broken(source) => FuseError::Session(source),
+            SessionError::TooOld(source) => FuseError::Kernel(source),
+        })
     }
 }
 
-impl Unmounter {
-    /// Asks the kernel to take the mount away. Busy mounts stay.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn unmount(&mut self) -> io::Result<()> {
-        self.0.unmount()
+fn explained(error: SessionError, at: &Path) -> FuseError {
+    match error {
+        SessionError::Mount(source) | SessionError::Broken(source) => {
+            FuseError::Mount { path: at.to_owned(), source }
+        }
+        SessionError::TooOld(source) => FuseError::Kernel(source),
     }
 }

@@ -1,7 +1,5 @@
 //! Mount options in the field's words.
 
-use fuser::MountOption;
-
 /// What a mount allows. The defaults are those of a local filesystem mounted by root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountOptions {
@@ -55,18 +53,15 @@ impl MountOptions {
     }
 
     /// As the kernel is told, for a filesystem of this name.
-    pub(crate) fn for_kernel(&self, filesystem: &str) -> Vec<MountOption> {
-        let choose = |yes: bool, on: MountOption, off: MountOption| if yes { on } else { off };
-        vec![
-            MountOption::FSName(format!("weft:{filesystem}")),
-            MountOption::Subtype("weft".to_owned()),
-            MountOption::DefaultPermissions,
-            MountOption::NoAtime,
-            choose(self.read_only, MountOption::RO, MountOption::RW),
-            choose(self.suid, MountOption::Suid, MountOption::NoSuid),
-            choose(self.dev, MountOption::Dev, MountOption::NoDev),
-            choose(self.exec, MountOption::Exec, MountOption::NoExec),
-        ]
+    pub(crate) fn for_kernel(&self, filesystem: &str) -> weft_fusedev::MountOptions {
+        weft_fusedev::MountOptions {
+            source: format!("weft:{filesystem}"),
+            subtype: "weft".to_owned(),
+            read_only: self.read_only,
+            suid: self.suid,
+            dev: self.dev,
+            exec: self.exec,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 24] = [
+pub const PLAN: [(&str, Room); 25] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -54,6 +54,7 @@ pub const PLAN: [(&str, Room); 24] = [
     ("weft-management", room("backend", Layer::Process)),
     ("weftd", room("backend", Layer::Binary)),
     ("weft-core", room("client", Layer::Process)),
+    ("weft-fusedev", room("client", Layer::Shell)),
     ("weft-fuse", room("client", Layer::Process)),
     ("weft-bench", room("client", Layer::Process)),
     ("weft-cli", room("client", Layer::Binary)),
@@ -64,10 +65,8 @@ pub const PLAN: [(&str, Room); 24] = [
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` builds on the messages that it executes, and `weft-bench` holds a mount against the kernel's interface
-/// under the same agreement.
-pub const SIDEWAYS: [(&str, &str); 3] =
-    [("weft-fuse", "weft-core"), ("weft-bench", "weft-fuse"), ("weft-meta", "weft-wire")];
+/// `weft-meta` builds on the messages that it executes.
+pub const SIDEWAYS: [(&str, &str); 2] = [("weft-fuse", "weft-core"), ("weft-meta", "weft-wire")];
 
 /// Which wings a wing may build on, besides itself.
 pub const WINGS: [(&str, &[&str]); 6] = [

@@ -1,5 +1,6 @@
 //! The kernel's interface alone: the same workloads on a filesystem that only copies from and to memory.
 
+mod agreement;
 mod filesystem;
 mod memory;
 
@@ -8,7 +9,6 @@ use std::path::PathBuf;
 
 use fuser::{BackgroundSession, MountOption, Session};
 use rustix::mount::UnmountFlags;
-use weft_fuse::kernel;
 use weft_types::ByteCount;
 
 use crate::bench::Course;
@@ -40,14 +40,14 @@ impl Mounted {
         let at = std::env::temp_dir().join(format!(".weft-bench-fuse-{tag:016x}"));
         std::fs::create_dir(&at)?;
         let mut mounted = Self { at, session: None };
-        let config = kernel::session(vec![
+        let config = agreement::session(vec![
             MountOption::FSName("weft-bench".to_owned()),
             MountOption::Subtype("weft-bench".to_owned()),
             MountOption::DefaultPermissions,
             MountOption::NoAtime,
         ]);
         mounted.session = Some(Session::new(MemoryFs::new(bytes), &mounted.at, &config)?.spawn()?);
-        kernel::raise_read_ahead(&mounted.at);
+        agreement::raise_read_ahead(&mounted.at);
         Ok(mounted)
     }
 }

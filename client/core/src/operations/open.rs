@@ -61,6 +61,25 @@ impl Core {
         committed.and_then(|()| untold.map_or(Ok(()), Err))
     }
 
+    /// Waits until everything written so far, to any file, is committed, and durable so.
+    ///
+    /// # Errors
+    /// Why a write could not be committed, of the first file of which one could not; [`FsError::TimedOut`] after a minute in
+    /// which a file was not, whatever became of those behind it. Handles are told all the same.
+    pub async fn sync_all(self: &Arc<Self>) -> Result<(), FsError> {
+        let files = self.files.pinned();
+        // All are on their way at once, and then waited for in turn.
+        self.kick_all();
+        let mut all = Ok(());
+        for file in &files {
+            match self.commit_all(file).await {
+                Err(end @ (FsError::TimedOut | FsError::SessionEnded)) => return Err(end),
+                committed => all = all.and(committed),
+            }
+        }
+        all
+    }
+
     /// Closes a handle. What is dirty is written in the background, soon.
     pub fn release(self: &Arc<Self>, handle: HandleId) {
         drop(self.handles.close(handle));

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::budget::WRITE_BYTES_MAX;
+use crate::budget::{Taken, WRITE_BYTES_MAX};
 use crate::dirty::{FILE_BYTES_MAX, Take};
 use crate::file::Pinned;
 use crate::handle::OpenFile;
@@ -63,15 +63,13 @@ impl Core {
         for chunk in data.chunks(WRITE_BYTES_MAX) {
             // Chunks are at most 4 MiB.
             let len = chunk.len() as u32;
-            match self.make_room(len).await {
+            let taken = match self.make_room(len).await {
                 // What fits is written, as a short write.
                 Err(FsError::NoSpace) if at > offset => break,
                 made => made?,
-            }
-            if let Err(error) = self.resized(&open.file).await {
-                self.memory.dirty.untake(len);
-                return Err(error);
-            }
+            };
+            self.resized(&open.file).await?;
+            taken.spend();
             self.store(&open, at, chunk)?;
             at += u64::from(len);
         }
@@ -121,15 +119,13 @@ impl Core {
         Ok(())
     }
 
-    /// Takes memory for a write, once the filesystem has room for it.
-    async fn make_room(self: &Arc<Self>, len: u32) -> Result<(), FsError> {
+    /// Takes memory for a write, once the filesystem has room for it. Its writer may give up at any wait.
+    async fn make_room(self: &Arc<Self>, len: u32) -> Result<Taken<'_>, FsError> {
         self.find_room(len).await?;
         self.take_memory(len).await?;
-        if let Err(error) = self.find_room(0).await {
-            self.memory.dirty.untake(len);
-            return Err(error);
-        }
-        Ok(())
+        let taken = self.memory.dirty.taken(len);
+        self.find_room(0).await?;
+        Ok(taken)
     }
 
     /// Waits while the length of a file is being changed.

@@ -44,6 +44,20 @@ async fn close_waits_for_nothing_and_fsync_for_everything() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_files_are_committed_at_once() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (_, one) = create(&core, "one").await;
+    let (_, closed) = create(&core, "closed").await;
+    core.write(one, 0, &pattern(5 << 20, 1)).await.expect("writes");
+    core.write(closed, 0, b"x").await.expect("writes");
+    core.release(closed);
+    assert!(core.counts().dirty_bytes > 0);
+    core.sync_all().await.expect("commits");
+    assert_eq!(core.counts().dirty_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sync_write_is_committed_when_answered() {
     let fake = Fake::new();
     let core = mount(&fake);

@@ -11,8 +11,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
-use weft_fuse::kernel;
-
+use super::agreement;
 use super::memory::{Pool, Tree};
 
 /// How long the kernel may believe what it was told.
@@ -65,7 +64,7 @@ fn answer(reply: ReplyEmpty, result: Result<(), Errno>) {
 
 impl Filesystem for MemoryFs {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        kernel::agree(config);
+        agreement::agree(config);
         Ok(())
     }
 
@@ -136,7 +135,7 @@ impl Filesystem for MemoryFs {
     }
 
     fn open(&self, _: &Request, _inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), kernel::open_flags(flags));
+        reply.opened(FileHandle(0), agreement::open_flags(flags));
     }
 
     fn create(
@@ -150,7 +149,7 @@ impl Filesystem for MemoryFs {
         reply: ReplyCreate,
     ) {
         let made = or_refuse!(self.make(parent, name, FileType::RegularFile), reply);
-        reply.created(&TTL, &made, Generation(0), FileHandle(0), kernel::open_flags(OpenFlags(flags)));
+        reply.created(&TTL, &made, Generation(0), FileHandle(0), agreement::open_flags(OpenFlags(flags)));
     }
 
     fn read(

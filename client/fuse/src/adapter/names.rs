@@ -1,0 +1,130 @@
+//! Names: looking up, making, linking, moving, removing.
+
+use std::sync::Arc;
+
+use weft_core::{MetaError, NewNode, RenameMode};
+use weft_fusedev::protocol::flags::{RENAME_EXCHANGE, RENAME_NOREPLACE};
+use weft_fusedev::protocol::{Answer, Create, MakeNode, Opened};
+use weft_fusedev::{Errno, Handle, Header, NodeId, Reply};
+
+use super::files::open_mode;
+use super::{Adapter, answer_entry, caller, finish, name, or_refuse, permission_bits};
+use crate::attributes::{entry, inode};
+use crate::kernel;
+
+impl Adapter {
+    pub(super) fn lookup(&self, header: &Header, text: &[u8], reply: Reply) {
+        let (core, parent) = (Arc::clone(&self.core), inode(header.node));
+        match text {
+            // Handles of files that the kernel has forgotten: the inode itself, and the directory that holds it.
+            b"." => {
+                return self.later_entry(reply, async move {
+                    let found = core.attributes(parent).await?;
+                    // Nobody has it open, or the kernel would know it: it is being collected.
+                    if found.links == 0 {
+                        return Err(MetaError::NotFound.into());
+                    }
+                    core.remember(found.inode);
+                    Ok(found)
+                });
+            }
+            b".." => return self.later_entry(reply, async move { core.lookup_parent(parent).await }),
+            _ => {}
+        }
+        let name = or_refuse!(name(text), reply);
+        if let Some(result) = core.try_lookup(parent, &name) {
+            return finish(reply, result, |reply, found| answer_entry(&core, reply, &found));
+        }
+        self.later_entry(reply, async move { core.lookup(parent, &name).await });
+    }
+
+    pub(super) fn make_node(&self, header: &Header, asked: &MakeNode<'_>, reply: Reply) {
+        const S_IFMT: u32 = 0o170_000;
+        let node = match asked.mode & S_IFMT {
+            0 | 0o100_000 => NewNode::File,
+            0o010_000 => NewNode::Fifo,
+            0o140_000 => NewNode::Socket,
+            0o020_000 => NewNode::CharDevice(asked.device),
+            0o060_000 => NewNode::BlockDevice(asked.device),
+            _ => return reply.error(Errno::INVAL),
+        };
+        self.make(header, asked.name, node, permission_bits(asked.mode), reply);
+    }
+
+    pub(super) fn make_directory(&self, header: &Header, text: &[u8], mode: u32, reply: Reply) {
+        self.make(header, text, NewNode::Directory, permission_bits(mode), reply);
+    }
+
+    pub(super) fn make_symlink(&self, header: &Header, text: &[u8], target: &[u8], reply: Reply) {
+        self.make(header, text, NewNode::Symlink { target: target.to_vec().into() }, 0o777, reply);
+    }
+
+    fn make(&self, header: &Header, text: &[u8], node: NewNode, mode: u16, reply: Reply) {
+        let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
+        let name = or_refuse!(name(text), reply);
+        self.later_entry(reply, async move { core.make_node(caller, parent, name, node, mode).await });
+    }
+
+    pub(super) fn link(&self, header: &Header, node: NodeId, text: &[u8], reply: Reply) {
+        let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
+        let (linked, name) = (inode(node), or_refuse!(name(text), reply));
+        self.later_entry(reply, async move { core.link(caller, linked, parent, name).await });
+    }
+
+    pub(super) fn unlink(&self, header: &Header, text: &[u8], reply: Reply) {
+        let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
+        let name = or_refuse!(name(text), reply);
+        let work = async move { core.unlink(caller, parent, name).await };
+        self.later(reply, work, |reply, ()| reply.ok());
+    }
+
+    pub(super) fn remove_directory(&self, header: &Header, text: &[u8], reply: Reply) {
+        let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
+        let name = or_refuse!(name(text), reply);
+        let work = async move { core.remove_directory(caller, parent, name).await };
+        self.later(reply, work, |reply, ()| reply.ok());
+    }
+
+    pub(super) fn rename(
+        &self,
+        header: &Header,
+        text: &[u8],
+        (new_parent, new_text): (NodeId, &[u8]),
+        flags: u32,
+        reply: Reply,
+    ) {
+        let mode = match flags {
+            0 => RenameMode::Replace,
+            RENAME_NOREPLACE => RenameMode::NoReplace,
+            RENAME_EXCHANGE => RenameMode::Exchange,
+            _ => return reply.error(Errno::INVAL),
+        };
+        let (core, caller) = (Arc::clone(&self.core), caller(header));
+        let from = (inode(header.node), or_refuse!(name(text), reply));
+        let to = (inode(new_parent), or_refuse!(name(new_text), reply));
+        let work = async move { core.rename(caller, from, to, mode).await };
+        self.later(reply, work, |reply, ()| reply.ok());
+    }
+
+    pub(super) fn create(&self, header: &Header, asked: &Create<'_>, reply: Reply) {
+        let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
+        let (name, mode) = (or_refuse!(name(asked.name), reply), permission_bits(asked.mode));
+        let open = open_mode(asked.flags);
+        let flags = kernel::open_flags(asked.flags);
+        let work = async move { core.create(caller, parent, name, mode, open).await };
+        let (core, holder) = (Arc::clone(&self.core), Arc::clone(&self.core));
+        let answer = move |reply: Reply, (found, handle): (_, weft_core::HandleId)| {
+            let opened = Opened { handle: Handle::new(handle.get()), flags };
+            reply.answer(&Answer::created(&entry(&core, &found), &opened));
+        };
+        self.later_held(reply, work, answer, move |(found, handle)| {
+            holder.release(handle);
+            holder.forget(found.inode, 1);
+        });
+    }
+
+    /// `O_TMPFILE`: core makes no files without a name yet.
+    pub(super) fn create_unnamed(&self, _header: &Header, _asked: &Create<'_>, reply: Reply) {
+        reply.error(Errno::OPNOTSUPP);
+    }
+}
