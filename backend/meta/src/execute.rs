@@ -22,6 +22,7 @@ pub const fn is_mutation(op: &MetaOp) -> bool {
         | MetaOp::Commit(_)
         | MetaOp::CommitFiles(_)
         | MetaOp::Compact(_)
+        | MetaOp::Allocate(_)
         | MetaOp::Reap { .. } => true,
         MetaOp::GetAttributes { .. }
         | MetaOp::Lookup { .. }
@@ -64,6 +65,7 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
         MetaOp::Commit(op) => ops::commit::run(tx, cx, op),
         MetaOp::CommitFiles(commits) => ops::commit::run_all(tx, cx, commits),
         MetaOp::Compact(op) => ops::compact::run(tx, cx, op),
+        MetaOp::Allocate(op) => ops::allocate::run(tx, cx, op),
         MetaOp::Reap { inodes } => ops::reap::run(tx, cx, inodes),
         MetaOp::GetSpace => ops::get_space::run(tx, cx),
     }

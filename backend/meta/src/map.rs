@@ -80,20 +80,35 @@ pub(crate) fn clear(
     inode: Inode,
     part: Range<u64>,
 ) -> Result<Cleared, MetaError> {
+    clear_some(tx, now, inode, part, usize::MAX).map(|(cleared, _)| cleared)
+}
+
+/// As [`clear`], of at most `most` runs; answers up to where nothing of the range is in a run any more.
+pub(crate) fn clear_some(
+    tx: &mut dyn Transaction,
+    now: Timestamp,
+    inode: Inode,
+    part: Range<u64>,
+    most: usize,
+) -> Result<(Cleared, u64), MetaError> {
     let mut cleared = Cleared::default();
     let (mut from, mut limit) = (part.start, FIRST_PAGE);
     loop {
         let page = runs_behind(tx, inode, from, limit)?;
         for run in &page {
-            if run.start()? >= part.end {
-                return Ok(cleared);
+            let start = run.start()?;
+            if start >= part.end {
+                return Ok((cleared, part.end));
+            }
+            if cleared.runs >= most {
+                return Ok((cleared, start.max(part.start)));
             }
             cleared.runs += 1;
             cleared.bytes += cut(tx, now, inode, run, &part)?;
         }
         match page.last() {
             Some(last) if page.len() == limit => (from, limit) = (last.end, PAGE),
-            _ => return Ok(cleared),
+            _ => return Ok((cleared, part.end)),
         }
     }
 }

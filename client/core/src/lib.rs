@@ -58,9 +58,10 @@ pub use error::{FsError, MountError, Unwritten};
 pub use handle::{HandleId, OpenMode};
 pub use listing::{COOKIE_PARENT, COOKIE_SELF, Listing, ListingEntry, ListingName};
 pub use mounted::Core;
+pub use operations::SeekWhat;
 pub use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError, NewNode,
-    RenameMode, Space, TimeChange, XattrMode,
+    AllocateMode, AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError,
+    NewNode, RenameMode, Space, TimeChange, XattrMode,
 };
 
 #[cfg(test)]

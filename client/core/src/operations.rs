@@ -1,13 +1,17 @@
 //! The operations, one file per subject.
 
 mod ahead;
+mod allocate;
 mod attributes;
 mod directories;
 mod names;
 mod open;
 mod reading;
+mod seek;
 mod writing;
 mod xattrs;
+
+pub use seek::SeekWhat;
 
 use core::future::Future;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ pub(crate) const fn errno(error: &FsError) -> Errno {
         FsError::FileTooLarge => Errno::EFBIG,
         FsError::BadHandle => Errno::EBADF,
         FsError::TooManyHandles => Errno::ENFILE,
+        FsError::BeyondEnd => Errno::ENXIO,
         // What an application can do about these is the same: not believe that it happened.
         FsError::Unreadable
         | FsError::Unreachable

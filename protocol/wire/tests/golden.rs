@@ -15,8 +15,9 @@ use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, Commit, FileKind, Found, KeyGrant, MakeNode, MapEntry, MapPage,
-    MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode, Opened, Rename, RenameMode, TimeChange,
+    Allocate, AllocateMode, AttributeChanges, Attributes, Caller, Commit, Covered, FileKind, Found, KeyGrant,
+    MakeNode, MapEntry, MapPage, MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode, Opened, Rename,
+    RenameMode, TimeChange,
 };
 use weft_wire::{Features, Hello, KeyBytes};
 
@@ -150,6 +151,19 @@ fn golden_meta_calls() {
     golden(&meta(MetaOp::Commit(unpacked)), include_str!("golden/commit-attributes.hex").trim());
     let several = MetaOp::CommitFiles(vec![commit; 2]);
     golden(&meta(several), include_str!("golden/commit-files.hex").trim());
+}
+
+#[test]
+fn golden_ranges() {
+    let allocate = Allocate {
+        inode: Inode::new(2),
+        mode: AllocateMode::PunchHole,
+        offset: FileOffset::new(4096),
+        len: 1 << 32,
+    };
+    golden(&MetaOp::Allocate(allocate), "8215818402021910001b0000000100000000");
+    let covered = MetaReply::Covered(Covered { attributes: attributes(), len: 4096 });
+    golden(&covered, include_str!("golden/covered.hex").trim());
 }
 
 #[test]

@@ -178,6 +178,7 @@ const fn needed(op: &MetaOp) -> Room {
         | MetaOp::Commit(_)
         | MetaOp::CommitFiles(_) => Room::Reserve,
         MetaOp::SetAttributes { changes, .. } if changes.size.is_some() => Room::Reserve,
+        MetaOp::Allocate(op) if op.mode.clears() => Room::Reserve,
         _ => Room::Ample,
     }
 }

@@ -1,5 +1,6 @@
 //! One file per operation.
 
+pub(crate) mod allocate;
 pub(crate) mod commit;
 pub(crate) mod compact;
 pub(crate) mod get_attributes;

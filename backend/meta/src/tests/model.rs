@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use weft_types::{ByteCount, DataKeyId, ExtentSeq, Generation, Inode};
 use weft_wire::KeyBytes;
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply,
-    Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
+    Allocate, AttributeChanges, Attributes, Caller, Commit, Covered, FileKind, KeyGrant, MakeNode, MetaError,
+    MetaOp, MetaReply, Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::world::{at, key_bytes};
@@ -184,6 +184,7 @@ impl Model {
                 Ok(MetaReply::Done)
             }
             MetaOp::Commit(op) => self.commit(op),
+            MetaOp::Allocate(op) => self.allocate(op),
             MetaOp::Reap { inodes } => {
                 inodes.iter().for_each(|inode| self.reap(*inode));
                 Ok(MetaReply::Done)
@@ -341,6 +342,26 @@ impl Model {
         }
         self.change(op.inode);
         Ok(MetaReply::Done)
+    }
+
+    fn allocate(&mut self, op: &Allocate) -> Answer {
+        let now = at(self.now);
+        let file = self.file(op.inode)?;
+        if op.len == 0 {
+            return Err(MetaError::Invalid);
+        }
+        let (start, end) = (op.offset.get() as usize, (op.offset.get() + op.len) as usize);
+        if op.mode.extends() {
+            file.bytes.resize(file.bytes.len().max(end), None);
+        }
+        if op.mode.clears() {
+            let end = end.min(file.bytes.len());
+            file.bytes.get_mut(start..end).unwrap_or_default().fill(None);
+        }
+        file.attributes.modified = now;
+        self.change(op.inode);
+        let attributes = self.attributes(op.inode)?;
+        Ok(MetaReply::Covered(Covered { attributes, len: op.len }))
     }
 
     fn commit(&mut self, op: &Commit) -> Answer {

@@ -2,10 +2,10 @@
 
 use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
-use weft_types::{ExtentId, ExtentSeq, Inode};
+use weft_types::{ExtentId, ExtentSeq, FileOffset, Inode};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Commit, FileKind, MakeNode, MapPage, MetaError, MetaOp, MetaReply, Name,
-    NewNode, ReadMap, Rename, RenameMode, SetXattr, XattrMode,
+    Allocate, AllocateMode, AttributeChanges, Attributes, Commit, FileKind, MakeNode, MapPage, MetaError,
+    MetaOp, MetaReply, Name, NewNode, ReadMap, Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::invariants;
@@ -31,6 +31,7 @@ enum Step {
     SetXattr { inode: u8, name: u8, len: usize, mode: XattrMode },
     RemoveXattr { inode: u8, name: u8 },
     Commit { file: u8, parts: Vec<(u64, u64)>, size_min: u64, timed: bool, set: Set },
+    Allocate { file: u8, mode: AllocateMode, offset: u64, len: u64 },
     Reap { inode: u8 },
     NewSession { budget: usize },
 }
@@ -53,8 +54,19 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (b(), b()).prop_map(|(inode, name)| Step::RemoveXattr { inode, name }),
         8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>(), (proptest::option::of(mode), proptest::option::of(0_u32..4)))
             .prop_map(|(file, parts, size_min, timed, set)| Step::Commit { file, parts, size_min, timed, set }),
+        3 => (b(), allocate_mode(), 0_u64..70, 0_u64..30).prop_map(|(file, mode, offset, len)| Step::Allocate { file, mode, offset, len }),
         2 => b().prop_map(|inode| Step::Reap { inode }),
         1 => (1_usize..9).prop_map(|budget| Step::NewSession { budget }),
+    ]
+}
+
+fn allocate_mode() -> impl Strategy<Value = AllocateMode> {
+    prop_oneof![
+        Just(AllocateMode::Allocate),
+        Just(AllocateMode::AllocateKeepSize),
+        Just(AllocateMode::PunchHole),
+        Just(AllocateMode::ZeroRange),
+        Just(AllocateMode::ZeroRangeKeepSize),
     ]
 }
 
@@ -166,6 +178,10 @@ impl Pair {
                 let attributes = Some(changes).filter(|changes| *changes != AttributeChanges::default());
                 MetaOp::Commit(Commit { inode, extents, size_min, modified, attributes })
             }
+            Step::Allocate { file, mode, offset, len } => {
+                let (inode, offset) = (self.of_kind(file, FileKind::File), FileOffset::new(offset));
+                MetaOp::Allocate(Allocate { inode, mode, offset, len })
+            }
             Step::Reap { inode } => {
                 let orphans = self.model.orphans();
                 let orphan = orphans.get(usize::from(inode) % orphans.len().max(1)).copied();
@@ -205,6 +221,7 @@ impl Pair {
         let told = match reply {
             MetaReply::Attributes(attributes) => Some(attributes),
             MetaReply::Opened(opened) => Some(&opened.attributes),
+            MetaReply::Covered(covered) => Some(&covered.attributes),
             MetaReply::Removed(removed) => Some(&removed.attributes),
             MetaReply::Renamed { replaced } => replaced.as_ref().map(|removed| &removed.attributes),
             _ => return,
@@ -325,6 +342,7 @@ fn unchanged(mut reply: MetaReply) -> MetaReply {
     match &mut reply {
         MetaReply::Attributes(attributes) => attributes.change = 0,
         MetaReply::Opened(opened) => opened.attributes.change = 0,
+        MetaReply::Covered(covered) => covered.attributes.change = 0,
         MetaReply::Removed(removed) => removed.attributes.change = 0,
         MetaReply::Renamed { replaced: Some(removed) } => removed.attributes.change = 0,
         _ => {}

@@ -15,6 +15,7 @@ mod model;
 mod names;
 mod network;
 mod placement;
+mod ranges;
 mod room;
 mod sessions;
 mod writes;

@@ -5,6 +5,7 @@ mod error;
 mod map;
 mod name;
 mod op;
+mod range;
 mod reply;
 
 pub use attributes::{AttributeChanges, Attributes, Caller, FileKind, TimeChange};
@@ -15,4 +16,5 @@ pub use op::{
     Commit, Compact, FILES_MAX, ListDirectory, MakeNode, MetaOp, NewNode, ReadMap, Rename, RenameMode,
     SYMLINK_BYTES_MAX, SetXattr, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode,
 };
-pub use reply::{DirectoryEntry, DirectoryPage, Found, MapPage, MetaReply, Opened, Removed, Space};
+pub use range::{Allocate, AllocateMode};
+pub use reply::{Covered, DirectoryEntry, DirectoryPage, Found, MapPage, MetaReply, Opened, Removed, Space};

@@ -4,7 +4,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use weft_types::{FileOffset, Inode, Timestamp};
 
-use super::{AttributeChanges, MapEntry, Name, NewExtent};
+use super::{Allocate, AttributeChanges, MapEntry, Name, NewExtent};
 
 /// Longest target of a symbolic link in bytes (Linux `PATH_MAX` less its NUL).
 pub const SYMLINK_BYTES_MAX: usize = 4095;
@@ -159,6 +159,10 @@ pub enum MetaOp {
     /// [`FILES_MAX`]. Answers [`Committed`](super::MetaReply::Committed).
     #[n(20)]
     CommitFiles(#[n(0)] Vec<Commit>),
+    /// Allocates, empties or zeroes a range of a file. Answers [`Covered`](super::MetaReply::Covered): of a range with very
+    /// many runs a part is done, and the rest is to be asked for.
+    #[n(21)]
+    Allocate(#[n(0)] Allocate),
 }
 
 /// Most files of one [`MetaOp::CommitFiles`].
