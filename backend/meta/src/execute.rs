@@ -23,6 +23,7 @@ pub const fn is_mutation(op: &MetaOp) -> bool {
         | MetaOp::CommitFiles(_)
         | MetaOp::Compact(_)
         | MetaOp::Allocate(_)
+        | MetaOp::CopyRange(_)
         | MetaOp::Reap { .. } => true,
         MetaOp::GetAttributes { .. }
         | MetaOp::Lookup { .. }
@@ -66,6 +67,7 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
         MetaOp::CommitFiles(commits) => ops::commit::run_all(tx, cx, commits),
         MetaOp::Compact(op) => ops::compact::run(tx, cx, op),
         MetaOp::Allocate(op) => ops::allocate::run(tx, cx, op),
+        MetaOp::CopyRange(op) => ops::copy_range::run(tx, cx, op),
         MetaOp::Reap { inodes } => ops::reap::run(tx, cx, inodes),
         MetaOp::GetSpace => ops::get_space::run(tx, cx),
     }

@@ -3,6 +3,7 @@
 mod ahead;
 mod allocate;
 mod attributes;
+mod copy;
 mod directories;
 mod names;
 mod open;

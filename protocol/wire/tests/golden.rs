@@ -15,9 +15,9 @@ use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
-    Allocate, AllocateMode, AttributeChanges, Attributes, Caller, Commit, Covered, FileKind, Found, KeyGrant,
-    MakeNode, MapEntry, MapPage, MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode, Opened, Rename,
-    RenameMode, TimeChange,
+    Allocate, AllocateMode, AttributeChanges, Attributes, Caller, Commit, CopyRange, Covered, FileKind,
+    Found, KeyGrant, MakeNode, MapEntry, MapPage, MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode,
+    Opened, Rename, RenameMode, TimeChange,
 };
 use weft_wire::{Features, Hello, KeyBytes};
 
@@ -162,6 +162,14 @@ fn golden_ranges() {
         len: 1 << 32,
     };
     golden(&MetaOp::Allocate(allocate), "8215818402021910001b0000000100000000");
+    let copy = CopyRange {
+        from: Inode::new(2),
+        from_offset: FileOffset::new(1),
+        to: Inode::new(3),
+        to_offset: FileOffset::new(256),
+        len: 9,
+    };
+    golden(&MetaOp::CopyRange(copy), "8216818502010319010009");
     let covered = MetaReply::Covered(Covered { attributes: attributes(), len: 4096 });
     golden(&covered, include_str!("golden/covered.hex").trim());
 }

@@ -42,9 +42,9 @@ fn clear(
     inode: Inode,
     part: Range<u64>,
 ) -> Result<u64, MetaError> {
-    let (cleared, until) = map::clear_some(tx, cx.now, inode, part, limits::INLINE_ROWS)?;
-    counters::update(tx, |counters| counters.remap(0, cleared.bytes))?;
     let mut file = inodes::file(tx, inode)?;
+    let (cleared, until) = map::clear_some(tx, cx.now, (&file).into(), part, limits::INLINE_ROWS)?;
+    counters::update(tx, |counters| counters.remap(0, cleared.bytes))?;
     file.attributes.allocated = remapped(file.attributes.allocated, 0, cleared.bytes)?;
     inodes::save(tx, &file);
     Ok(until)

@@ -3,6 +3,7 @@
 pub(crate) mod allocate;
 pub(crate) mod commit;
 pub(crate) mod compact;
+pub(crate) mod copy_range;
 pub(crate) mod get_attributes;
 pub(crate) mod get_space;
 pub(crate) mod get_xattr;

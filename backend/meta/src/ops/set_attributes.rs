@@ -100,7 +100,7 @@ fn resize(tx: &mut dyn Transaction, cx: &Context<'_>, inode: Inode, size: u64) -
     } else {
         // The run across the new end is shortened, so that the bytes cut off never show again.
         let across = map::runs_behind(tx, inode, size, 1)?.pop().map(|run| run.end);
-        let cleared = map::clear(tx, cx.now, inode, size..across.unwrap_or(size))?;
+        let cleared = map::clear(tx, cx.now, (&row).into(), size..across.unwrap_or(size))?;
         counters::update(tx, |counters| counters.remap(0, cleared.bytes))?;
         row.attributes.allocated = remapped(row.attributes.allocated, 0, cleared.bytes)?;
         row.attributes.size = size;

@@ -154,7 +154,8 @@ pub struct DataKeyRow {
     /// The key under the filesystem key; opaque here.
     #[n(0)]
     pub wrapped: ByteVec,
-    /// Inodes that use it, among them those whose map is still being removed.
+    /// Inodes that use it for their new extents, those whose map is still being removed among them, and runs in maps of other
+    /// inodes.
     #[n(1)]
     pub references: u64,
 }

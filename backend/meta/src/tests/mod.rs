@@ -16,5 +16,6 @@ mod random;
 mod renames;
 mod row_keys;
 mod sessions;
+mod sharing;
 mod world;
 mod xattrs;

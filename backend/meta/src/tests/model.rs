@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use weft_types::{ByteCount, DataKeyId, ExtentSeq, Generation, Inode};
 use weft_wire::KeyBytes;
 use weft_wire::meta::{
-    Allocate, AttributeChanges, Attributes, Caller, Commit, Covered, FileKind, KeyGrant, MakeNode, MetaError,
-    MetaOp, MetaReply, Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
+    Allocate, AttributeChanges, Attributes, Caller, Commit, CopyRange, Covered, FileKind, KeyGrant, MakeNode,
+    MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::world::{at, key_bytes};
@@ -185,6 +185,7 @@ impl Model {
             }
             MetaOp::Commit(op) => self.commit(op),
             MetaOp::Allocate(op) => self.allocate(op),
+            MetaOp::CopyRange(op) => self.copy_range(op),
             MetaOp::Reap { inodes } => {
                 inodes.iter().for_each(|inode| self.reap(*inode));
                 Ok(MetaReply::Done)
@@ -362,6 +363,27 @@ impl Model {
         self.change(op.inode);
         let attributes = self.attributes(op.inode)?;
         Ok(MetaReply::Covered(Covered { attributes, len: op.len }))
+    }
+
+    fn copy_range(&mut self, op: &CopyRange) -> Answer {
+        let now = at(self.now);
+        let (start, target) = (op.from_offset.get() as usize, op.to_offset.get() as usize);
+        let source = self.file(op.from)?.bytes.iter().skip(start).take(op.len as usize);
+        let copied: Vec<Byte> = source.copied().collect();
+        self.file(op.to)?;
+        let (len, overlaps) = (copied.len(), start.abs_diff(target) < copied.len());
+        if len > 0 && op.from == op.to && overlaps {
+            return Err(MetaError::Invalid);
+        }
+        if len > 0 {
+            let file = self.file(op.to)?;
+            file.bytes.resize(file.bytes.len().max(target + len), None);
+            file.bytes[target..target + len].copy_from_slice(&copied);
+            file.attributes.modified = now;
+            self.change(op.to);
+        }
+        let attributes = self.attributes(op.to)?;
+        Ok(MetaReply::Covered(Covered { attributes, len: len as u64 }))
     }
 
     fn commit(&mut self, op: &Commit) -> Answer {

@@ -4,8 +4,8 @@ use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use weft_types::{ExtentId, ExtentSeq, FileOffset, Inode};
 use weft_wire::meta::{
-    Allocate, AllocateMode, AttributeChanges, Attributes, Commit, FileKind, MakeNode, MapPage, MetaError,
-    MetaOp, MetaReply, Name, NewNode, ReadMap, Rename, RenameMode, SetXattr, XattrMode,
+    Allocate, AllocateMode, AttributeChanges, Attributes, Commit, CopyRange, FileKind, MakeNode, MapPage,
+    MetaError, MetaOp, MetaReply, Name, NewNode, ReadMap, Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::invariants;
@@ -32,6 +32,7 @@ enum Step {
     RemoveXattr { inode: u8, name: u8 },
     Commit { file: u8, parts: Vec<(u64, u64)>, size_min: u64, timed: bool, set: Set },
     Allocate { file: u8, mode: AllocateMode, offset: u64, len: u64 },
+    CopyRange { from: u8, from_offset: u64, to: u8, to_offset: u64, len: u64 },
     Reap { inode: u8 },
     NewSession { budget: usize },
 }
@@ -55,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>(), (proptest::option::of(mode), proptest::option::of(0_u32..4)))
             .prop_map(|(file, parts, size_min, timed, set)| Step::Commit { file, parts, size_min, timed, set }),
         3 => (b(), allocate_mode(), 0_u64..70, 0_u64..30).prop_map(|(file, mode, offset, len)| Step::Allocate { file, mode, offset, len }),
+        4 => (b(), 0_u64..70, b(), 0_u64..70, 0_u64..40).prop_map(|(from, from_offset, to, to_offset, len)| Step::CopyRange { from, from_offset, to, to_offset, len }),
         2 => b().prop_map(|inode| Step::Reap { inode }),
         1 => (1_usize..9).prop_map(|budget| Step::NewSession { budget }),
     ]
@@ -181,6 +183,12 @@ impl Pair {
             Step::Allocate { file, mode, offset, len } => {
                 let (inode, offset) = (self.of_kind(file, FileKind::File), FileOffset::new(offset));
                 MetaOp::Allocate(Allocate { inode, mode, offset, len })
+            }
+            Step::CopyRange { from, from_offset, to, to_offset, len } => {
+                let file = |number| self.of_kind(number, FileKind::File);
+                let (from, to) = (file(from), file(to));
+                let (from_offset, to_offset) = (FileOffset::new(from_offset), FileOffset::new(to_offset));
+                MetaOp::CopyRange(CopyRange { from, from_offset, to, to_offset, len })
             }
             Step::Reap { inode } => {
                 let orphans = self.model.orphans();

@@ -11,6 +11,17 @@ use crate::dirty::FILE_BYTES_MAX;
 use crate::file::Pinned;
 use crate::{Core, FsError, HandleId};
 
+/// What a range has after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What it had before.
+    Same,
+    /// Nothing.
+    Hole,
+    /// What only the owner knows.
+    Other,
+}
+
 impl Core {
     /// Allocates, empties or zeroes `len` bytes from `offset` on; durable when answered, after all that was written to the
     /// file before. What is written while it is under way may come before or after it.
@@ -51,7 +62,8 @@ impl Core {
         while range.start < range.end {
             let (inode, len) = (file.inode, range.end - range.start);
             let op = Allocate { inode, mode, offset: FileOffset::new(range.start), len };
-            let done = self.change_range(file, MetaOp::Allocate(op), &range, mode.clears()).await?;
+            let content = if mode.clears() { Content::Hole } else { Content::Same };
+            let done = self.change_range(file, MetaOp::Allocate(op), &range, content).await?;
             range.start += done;
         }
         Ok(())
@@ -67,13 +79,13 @@ impl Core {
     }
 
     /// Asks for a change of a range of a file's map; answers how many of its bytes it is done for. What is on its way of the
-    /// file neither overtakes it nor is overtaken. `clears`: what it is done for is a hole then.
+    /// file neither overtakes it nor is overtaken.
     pub(super) async fn change_range(
         &self,
         file: &Pinned,
         op: MetaOp,
         range: &Range<u64>,
-        clears: bool,
+        content: Content,
     ) -> Result<u64, FsError> {
         let order = file.order.lock().await;
         let change = self.names.change([file.inode]);
@@ -91,19 +103,20 @@ impl Core {
         let Covered { attributes, len } = answer?;
         self.names.set_attributes(&attributes);
         drop(change);
-        self.range_changed(file, &attributes, range.start..range.start + len, clears);
+        self.range_changed(file, &attributes, range.start..range.start + len, content);
         drop(order);
         Ok(len)
     }
 
     /// A change of a range was answered: what is known here follows.
-    fn range_changed(&self, file: &Pinned, attributes: &Attributes, range: Range<u64>, clears: bool) {
+    fn range_changed(&self, file: &Pinned, attributes: &Attributes, range: Range<u64>, content: Content) {
         let mut state = file.lock();
         state.follow(attributes, false);
-        if !clears {
-            return;
+        match content {
+            Content::Same => return,
+            Content::Hole => state.map.clear(range.clone()),
+            Content::Other => state.map.forget(range.clone()),
         }
-        state.map.clear(range.clone());
         let beside = [range.start.checked_sub(1), Some(range.end).filter(|end| *end < state.size)];
         let now = Instant::now();
         for stump in beside.into_iter().flatten().filter(|at| state.map.may_be_stump(*at)) {

@@ -6,7 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 use tokio::time::sleep;
 use weft_types::Timestamp;
-use weft_wire::meta::{AllocateMode, AttributeChanges, TimeChange};
+use weft_wire::meta::{AllocateMode, AttributeChanges, MetaError, TimeChange};
 
 use super::*;
 use crate::{FsError, SeekWhat};
@@ -24,6 +24,8 @@ enum Step {
         offset: usize,
         len: usize,
     },
+    /// From, to, length.
+    Copy(usize, usize, usize),
     /// The first data at or behind an offset.
     Seek(usize),
     /// Mode, owner, modification time.
@@ -54,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..SPACE).prop_map(Step::Resize),
         3 => (allocate_mode(), 0..SPACE, len.clone())
             .prop_map(|(mode, offset, len)| Step::Allocate { mode, offset, len }),
+        3 => (0..SPACE, 0..SPACE, len.clone()).prop_map(|(from, to, len)| Step::Copy(from, to, len)),
         2 => (0..SPACE).prop_map(Step::Seek),
         4 => (option::of(mode), option::of(0..4_u32), option::of(any::<u32>()))
             .prop_map(|(mode, uid, time)| Step::Set(mode, uid, time)),
@@ -131,6 +134,7 @@ impl Run {
                 }
                 self.modified = None;
             }
+            Step::Copy(from, to, len) => self.copy(from, to, len).await,
             Step::Seek(offset) => self.seek(offset).await,
             Step::Fsync => self.core.fsync(self.handle).await.expect("commits"),
             Step::Wait => sleep(Duration::from_secs(6)).await,
@@ -159,6 +163,23 @@ impl Run {
             }
         }
         self.shows_the_model().await;
+    }
+
+    async fn copy(&mut self, from: usize, to: usize, len: usize) {
+        let source = self.model.get(from..).unwrap_or_default();
+        let source = source[..len.min(source.len())].to_vec();
+        let handle = self.handle;
+        let copied = self.core.copy_range(handle, from as u64, handle, to as u64, len as u64).await;
+        if !source.is_empty() && from.abs_diff(to) < source.len() {
+            assert_eq!(copied, Err(FsError::Refused(MetaError::Invalid)));
+            return;
+        }
+        assert_eq!(copied, Ok(source.len() as u64));
+        if !source.is_empty() {
+            self.model.resize(self.model.len().max(to + source.len()), 0);
+            self.model[to..to + source.len()].copy_from_slice(&source);
+            self.modified = None;
+        }
     }
 
     /// What is skipped on the way to data reads as zeroes, and where the data ends there is a hole.

@@ -122,3 +122,57 @@ async fn holes_are_sought_in_maps_that_are_not_in_memory() {
     assert_eq!(core.seek(handle, 2399, SeekWhat::Data).await, Ok(far - 1));
     assert_eq!(core.seek(handle, far - 1, SeekWhat::Hole).await, Ok(far));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copied_range_shares_its_extents_until_one_side_is_written() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (a, from) = create(&core, "a").await;
+    let (b, to) = create(&core, "b").await;
+    let bytes = pattern(100_000, 1);
+    core.write(from, 0, &bytes).await.expect("writes");
+    core.write(to, 0, &pattern(50_000, 2)).await.expect("writes");
+    let gets = fake.gets();
+    assert_eq!(core.copy_range(from, 10_001, to, 20_003, 1 << 40).await, Ok(89_999));
+    assert_eq!(fake.gets(), gets, "no bytes are read");
+    let mut expected = pattern(50_000, 2);
+    expected.truncate(20_003);
+    expected.extend_from_slice(&bytes[10_001..]);
+    assert!(get_file(&core, b.inode, 30_000).await.expect("reads") == expected);
+    let extents: Vec<_> = fake.runs(a.inode).iter().map(|run| run.extent).collect();
+    assert!(fake.runs(b.inode).iter().any(|run| extents.contains(&run.extent)));
+    core.write(from, 0, &pattern(100_000, 3)).await.expect("writes");
+    core.fsync(from).await.expect("commits");
+    core.unlink(caller(), ROOT, name("a")).await.expect("unlinks");
+    core.release(from);
+    core.forget(a.inode, 1);
+    core.unmount(core::time::Duration::from_secs(60)).await.expect("all is written");
+    let core = mount(&fake);
+    assert!(get_file(&core, b.inode, 30_000).await.expect("reads") == expected, "under the key of a");
+    let shown = core.attributes(b.inode).await.expect("known");
+    assert_eq!((shown.size, shown.allocated.get()), (110_002, 110_002));
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_are_checked() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (a, handle) = create(&core, "a").await;
+    core.write(handle, 0, &pattern(1000, 1)).await.expect("writes");
+    let reads = core.open(a.inode, READ_ONLY).await.expect("opens");
+    let appends = core.open(a.inode, OpenMode { append: true, ..READ_WRITE }).await.expect("opens");
+    let most = i64::MAX as u64;
+    let rows = [
+        (handle, 0, reads, 2000, FsError::BadHandle),
+        (handle, 0, appends, 2000, FsError::BadHandle),
+        (handle, 0, handle, 999, FsError::Refused(MetaError::Invalid)),
+        (handle, u64::MAX, handle, 0, FsError::FileTooLarge),
+        (handle, 0, handle, most - 999, FsError::Refused(MetaError::FileTooLarge)),
+    ];
+    for (from, at, to, target, error) in rows {
+        assert_eq!(core.copy_range(from, at, to, target, 1000).await, Err(error), "{at} to {target}");
+    }
+    assert_eq!(core.copy_range(reads, 1000, handle, 0, 1000).await, Ok(0), "the end");
+    assert_eq!(core.copy_range(reads, 5, handle, 1000, 10).await, Ok(10));
+    assert_eq!(core.read(handle, 1000, 99).await.expect("reads")[..], pattern(1000, 1)[5..15]);
+}

@@ -16,5 +16,5 @@ pub use op::{
     Commit, Compact, FILES_MAX, ListDirectory, MakeNode, MetaOp, NewNode, ReadMap, Rename, RenameMode,
     SYMLINK_BYTES_MAX, SetXattr, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode,
 };
-pub use range::{Allocate, AllocateMode};
+pub use range::{Allocate, AllocateMode, CopyRange};
 pub use reply::{Covered, DirectoryEntry, DirectoryPage, Found, MapPage, MetaReply, Opened, Removed, Space};

@@ -4,7 +4,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use weft_types::{FileOffset, Inode, Timestamp};
 
-use super::{Allocate, AttributeChanges, MapEntry, Name, NewExtent};
+use super::{Allocate, AttributeChanges, CopyRange, MapEntry, Name, NewExtent};
 
 /// Longest target of a symbolic link in bytes (Linux `PATH_MAX` less its NUL).
 pub const SYMLINK_BYTES_MAX: usize = 4095;
@@ -163,6 +163,10 @@ pub enum MetaOp {
     /// many runs a part is done, and the rest is to be asked for.
     #[n(21)]
     Allocate(#[n(0)] Allocate),
+    /// Puts a range of a file in another place, of it or of another file. Answers [`Covered`](super::MetaReply::Covered) with
+    /// the attributes of the file that it is put into: the range may end before it does, and of very many runs a part is done.
+    #[n(22)]
+    CopyRange(#[n(0)] CopyRange),
 }
 
 /// Most files of one [`MetaOp::CommitFiles`].

@@ -55,3 +55,25 @@ pub struct Allocate {
     #[n(3)]
     pub len: u64,
 }
+
+/// Puts a range of a regular file in another place: both refer to the same extents then (Linux `copy_file_range`). Sets the
+/// modification time of the file that it is put into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct CopyRange {
+    /// The file that has the range.
+    #[n(0)]
+    pub from: Inode,
+    /// First byte of it.
+    #[n(1)]
+    pub from_offset: FileOffset,
+    /// The file that it is put into: as much as was there before is replaced. It may be the same file when the ranges do not
+    /// overlap.
+    #[n(2)]
+    pub to: Inode,
+    /// Where its first byte goes.
+    #[n(3)]
+    pub to_offset: FileOffset,
+    /// Number of bytes. What lies beyond the end of the first file does not count.
+    #[n(4)]
+    pub len: u64,
+}
