@@ -7,8 +7,10 @@ mod copy;
 mod directories;
 mod names;
 mod open;
+mod privileges;
 mod reading;
 mod seek;
+mod unnamed;
 mod writing;
 mod xattrs;
 

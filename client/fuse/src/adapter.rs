@@ -164,6 +164,7 @@ impl Filesystem for Adapter {
             size,
             accessed: atime.map(time_change),
             modified: mtime.map(time_change),
+            kill_privileges: false,
         };
         let (core, inode, caller) = (self.core.clone(), inode(number), caller(request));
         if let Some(result) = core.try_set_attributes(inode, &changes) {
@@ -295,7 +296,7 @@ impl Filesystem for Adapter {
         let (core, parent, caller) = (self.core.clone(), inode(parent), caller(request));
         let (name, mode) = (or_refuse!(name(text), reply), permission_bits(mode));
         self.core.spawn(async move {
-            let created = core.create(caller, parent, name, mode, open_mode(OpenFlags(flags))).await;
+            let created = core.create(caller, parent, name, mode, 0, open_mode(OpenFlags(flags))).await;
             let (found, handle) = or_refuse!(created.map_err(|error| errno(&error)), reply);
             let generation = Generation(found.generation.get());
             let handle = FileHandle(handle.get());
@@ -452,7 +453,7 @@ impl Filesystem for Adapter {
         let (core, inode, caller) = (self.core.clone(), inode(number), caller(request));
         let value = value.to_vec();
         self.core.spawn(async move {
-            answer_empty(reply, core.set_xattr(caller, inode, &name, &value, mode).await);
+            answer_empty(reply, core.set_xattr(caller, inode, &name, &value, mode, false).await);
         });
     }
 
@@ -501,7 +502,7 @@ impl Adapter {
         let (core, parent, caller) = (self.core.clone(), inode(parent), caller(request));
         let name = or_refuse!(name(text), reply);
         self.core.spawn(async move {
-            let result = core.make_node(caller, parent, name, node, mode).await;
+            let result = core.make_node(caller, parent, name, node, mode, 0).await;
             answer_entry(&core, reply, result);
         });
     }

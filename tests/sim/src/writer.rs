@@ -224,7 +224,7 @@ impl Writer {
 
     async fn create(&mut self, mount: &mut Mount, file: usize) -> Result<(), Lost> {
         self.or(file, Some(Content::default()));
-        let created = mount.core.create(Caller::default(), Inode::ROOT, name(file), 0o644, READ_WRITE);
+        let created = mount.core.create(Caller::default(), Inode::ROOT, name(file), 0o644, 0, READ_WRITE);
         let (attributes, handle) =
             patiently(created).await.map_err(|error| self.refused(file, "create", error))?;
         self.set(file, Some(Content::default()));

@@ -72,7 +72,7 @@ fn commit(
         if changes.size.is_some() {
             return Err(MetaError::Invalid);
         }
-        change(&mut file, changes, cx.now)?;
+        change(tx, cx, &mut file, changes)?;
     }
     inodes::save_changed(tx, &mut file, cx.now);
     Ok(file.attributes)

@@ -1,5 +1,6 @@
 //! One file per operation.
 
+pub(crate) mod accessed;
 pub(crate) mod allocate;
 pub(crate) mod commit;
 pub(crate) mod compact;

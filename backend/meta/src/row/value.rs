@@ -168,6 +168,14 @@ pub struct ReapingRow {
     pub key: Option<DataKeyId>,
 }
 
+/// An inode without a name. The row of one that lost its last name is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct OrphanRow {
+    /// It never had one: it may still get its first.
+    #[n(0)]
+    pub unnamed: bool,
+}
+
 /// An open session.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SessionRow {

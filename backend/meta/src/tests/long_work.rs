@@ -103,6 +103,7 @@ fn a_large_file_is_reaped_bit_by_bit() {
             name: format!("user.{i}").into_bytes().into(),
             value: vec![1].into(),
             mode: XattrMode::Any,
+            kill_set_group_id: false,
         };
         world.run(&MetaOp::SetXattr(op)).expect("sets");
     }

@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) target: Vec<u8>,
     pub(super) key: Option<DataKeyId>,
+    /// It never had a name.
+    unnamed: bool,
 }
 
 impl Node {
@@ -81,6 +83,7 @@ impl Model {
             xattrs: BTreeMap::new(),
             target: Vec::new(),
             key: None,
+            unnamed: false,
         };
         self.nodes.insert(inode, node);
         self.next_inode += 1;
@@ -154,6 +157,7 @@ impl Model {
         directory.attributes.modified = now;
         directory.attributes.changed = now;
         if let Some(inode) = to {
+            self.node(inode).unnamed = false;
             self.change(inode);
             if self.nodes[&inode].is_directory() {
                 self.node(inode).parent = parent;
@@ -171,6 +175,24 @@ impl Model {
     pub(super) fn apply(&mut self, op: &MetaOp) -> Answer {
         match op {
             MetaOp::MakeNode(op) => self.make(op),
+            MetaOp::MakeUnnamed(op) => {
+                let directory = self.living(op.parent)?.attributes.clone();
+                let inode = self.add(op.parent, FileKind::File, op.mode & !op.umask, 0);
+                let node = self.node(inode);
+                node.unnamed = true;
+                if directory.mode & 0o2000 != 0 {
+                    node.attributes.gid = directory.gid;
+                }
+                self.opened(inode)
+            }
+            MetaOp::Accessed(accesses) => {
+                for access in accesses {
+                    if let Some(node) = self.nodes.get_mut(&access.inode) {
+                        node.attributes.accessed = node.attributes.accessed.max(access.at);
+                    }
+                }
+                Ok(MetaReply::Done)
+            }
             MetaOp::Unlink { parent, name } => self.remove(*parent, name, false),
             MetaOp::RemoveDirectory { parent, name } => self.remove(*parent, name, true),
             MetaOp::Link { inode, parent, name } => self.link(*inode, *parent, name),
@@ -209,9 +231,8 @@ impl Model {
             NewNode::CharDevice(device) => (FileKind::CharDevice, *device),
             NewNode::BlockDevice(device) => (FileKind::BlockDevice, *device),
         };
-        let mode = if kind == FileKind::Symlink { 0o777 } else { op.mode };
+        let mode = if kind == FileKind::Symlink { 0o777 } else { op.mode & !op.umask };
         let inode = self.add(op.parent, kind, mode, device);
-        let key = DataKeyId::new(self.next_key);
         let node = self.node(inode);
         if let Some(gid) = group {
             node.attributes.gid = gid;
@@ -220,13 +241,19 @@ impl Model {
         if let NewNode::Symlink { target } = &op.node {
             node.target = target.to_vec();
         }
-        node.key = (kind == FileKind::File).then_some(key);
         self.point(op.parent, &op.name, Some(inode));
-        let attributes = self.attributes(inode)?;
         if kind != FileKind::File {
-            return Ok(MetaReply::Attributes(attributes));
+            return Ok(MetaReply::Attributes(self.attributes(inode)?));
         }
+        self.opened(inode)
+    }
+
+    /// A new file gets a key.
+    fn opened(&mut self, inode: Inode) -> Answer {
+        let key = DataKeyId::new(self.next_key);
         self.next_key += 1;
+        self.node(inode).key = Some(key);
+        let attributes = self.attributes(inode)?;
         let key = KeyGrant { id: key, key: KeyBytes::new(key_bytes(key)) };
         Ok(MetaReply::Opened(Opened { attributes, key }))
     }
@@ -250,7 +277,7 @@ impl Model {
         }
         match (attributes.kind, attributes.links) {
             (FileKind::Directory, _) => return Err(MetaError::NotPermitted),
-            (_, 0) => return Err(MetaError::NotFound),
+            (_, 0) if !self.nodes[&inode].unnamed => return Err(MetaError::NotFound),
             _ => self.point(parent, name, Some(inode)),
         }
         Ok(MetaReply::Attributes(self.attributes(inode)?))
@@ -322,14 +349,19 @@ impl Model {
         if changes.mode.is_some() && kind == FileKind::Symlink {
             return Err(MetaError::NotPermitted);
         }
+        let caller = self.caller;
         let attributes = &mut self.node(inode).attributes;
         attributes.mode = changes.mode.unwrap_or(attributes.mode);
-        if (changes.uid.is_some() || changes.gid.is_some()) && kind == FileKind::File {
-            let group = if attributes.mode & 0o10 != 0 { 0o2000 } else { 0 };
+        let group = if attributes.mode & 0o10 != 0 { 0o2000 } else { 0 };
+        if (changes.uid.is_some() || changes.gid.is_some()) && kind != FileKind::Directory {
             attributes.mode &= !(0o4000 | group);
         }
         attributes.uid = changes.uid.unwrap_or(attributes.uid);
         attributes.gid = changes.gid.unwrap_or(attributes.gid);
+        if changes.kill_privileges && kind == FileKind::File {
+            let group = if attributes.gid == caller.gid { group } else { 0o2000 };
+            attributes.mode &= !(0o4000 | group);
+        }
         self.change(inode);
         Ok(MetaReply::Attributes(self.attributes(inode)?))
     }

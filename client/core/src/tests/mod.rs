@@ -15,9 +15,11 @@ mod model;
 mod names;
 mod network;
 mod placement;
+mod privileges;
 mod ranges;
 mod room;
 mod sessions;
+mod unnamed;
 mod writes;
 
 use std::sync::Arc;
@@ -103,7 +105,7 @@ pub(crate) fn directory() -> Attributes {
 }
 
 async fn create(core: &Arc<Core>, text: &str) -> (Attributes, HandleId) {
-    core.create(caller(), ROOT, name(text), 0o644, READ_WRITE).await.expect("creates")
+    core.create(caller(), ROOT, name(text), 0o644, 0, READ_WRITE).await.expect("creates")
 }
 
 /// A file with these bytes, committed and closed.
