@@ -13,6 +13,7 @@
 //! - In the background, small extents and what is left of dead ones become long extents, without any other effect.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
+mod accesses;
 mod attach;
 mod backend;
 mod background;

@@ -149,6 +149,7 @@ impl Writer {
             filesystem: FILESYSTEM.to_owned(),
             mount: "/mnt".to_owned(),
             sealing_threads: false,
+            access_times: true,
         };
         let core = Core::attach(attachment, Handle::current());
         Some(Mount { frontend, core, open: BTreeMap::new() })

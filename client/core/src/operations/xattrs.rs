@@ -15,7 +15,10 @@ impl Core {
     /// `Refused(Invalid)` for anything else; any of [`FsError`] when the owner cannot be asked.
     pub async fn read_link(self: &Arc<Self>, inode: Inode) -> Result<Vec<u8>, FsError> {
         match self.ask(MetaOp::ReadLink { inode }).await? {
-            MetaReply::Target(target) => Ok(target.into()),
+            MetaReply::Target(target) => {
+                self.note_access(inode);
+                Ok(target.into())
+            }
             _ => Err(FsError::Protocol),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Time is virtual: it moves on only while everything waits.
 
+mod accesses;
 mod ahead;
 mod compaction;
 mod drives;
@@ -68,6 +69,10 @@ fn mount(fake: &Arc<Fake>) -> Arc<Core> {
 }
 
 fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
+    attach(fake, read_only, false)
+}
+
+fn attach(fake: &Arc<Fake>, read_only: bool, access_times: bool) -> Arc<Core> {
     let opened = fake.open_session(read_only);
     let attachment = Attachment {
         backend: Arc::clone(fake) as _,
@@ -79,6 +84,7 @@ fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
         filesystem: "default".to_owned(),
         mount: "/mnt".to_owned(),
         sealing_threads: false,
+        access_times,
     };
     Core::attach(attachment, Handle::current())
 }
