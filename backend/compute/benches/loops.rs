@@ -91,7 +91,7 @@ impl Compute {
 
     fn create(&mut self) -> (Inode, DataKeyId, u64) {
         let name = Name::new(format!("a-file-of-a-tree-{}.rs", self.calls).as_bytes()).expect("a name");
-        let make = MakeNode { parent: Inode::ROOT, name, node: NewNode::File, mode: 0o644 };
+        let make = MakeNode { parent: Inode::ROOT, name, node: NewNode::File, mode: 0o644, umask: 0 };
         match self.execute(MetaOp::MakeNode(make)) {
             (MetaReply::Opened(opened), seq) => (opened.attributes.inode, opened.key.id, seq),
             (other, _) => panic!("not a file: {other:?}"),

@@ -117,7 +117,13 @@ impl World {
     /// A new file of the root directory.
     fn create(&mut self) -> Inode {
         self.made += 1;
-        let make = MakeNode { parent: Inode::ROOT, name: name(self.made), node: NewNode::File, mode: 0o644 };
+        let make = MakeNode {
+            parent: Inode::ROOT,
+            name: name(self.made),
+            node: NewNode::File,
+            mode: 0o644,
+            umask: 0,
+        };
         match self.run(&MetaOp::MakeNode(make)) {
             MetaReply::Opened(opened) => opened.attributes.inode,
             other => panic!("not a file: {other:?}"),

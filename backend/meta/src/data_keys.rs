@@ -1,9 +1,10 @@
-//! Data keys, counted by the inodes that use them.
+//! Data keys, counted by the inodes that use them, and by the runs of other inodes that are in extents under them.
 
 use minicbor::bytes::ByteVec;
 use weft_types::DataKeyId;
 use weft_wire::meta::{KeyGrant, MetaError};
 
+use crate::counters::one_more;
 use crate::row::{CountersRow, DataKeyRow, RowKey};
 use crate::transaction::{load, load_known, store};
 use crate::{KeyMaker, Transaction, counters};
@@ -31,7 +32,16 @@ pub(crate) fn grant(tx: &dyn Transaction, keys: &dyn KeyMaker, id: DataKeyId) ->
     find(tx, keys, id)?.ok_or(MetaError::Damaged)
 }
 
-/// An inode no longer uses the key.
+/// One more uses the key.
+pub(crate) fn hold(tx: &mut dyn Transaction, id: DataKeyId) -> Result<(), MetaError> {
+    let key = RowKey::DataKey(id);
+    let mut row: DataKeyRow = load_known(tx, key)?;
+    row.references = one_more(row.references)?;
+    store(tx, key, &row);
+    Ok(())
+}
+
+/// One less uses the key.
 pub(crate) fn release(tx: &mut dyn Transaction, id: DataKeyId) -> Result<(), MetaError> {
     let key = RowKey::DataKey(id);
     let mut row: DataKeyRow = load_known(tx, key)?;

@@ -22,6 +22,10 @@ pub const fn is_mutation(op: &MetaOp) -> bool {
         | MetaOp::Commit(_)
         | MetaOp::CommitFiles(_)
         | MetaOp::Compact(_)
+        | MetaOp::Allocate(_)
+        | MetaOp::CopyRange(_)
+        | MetaOp::MakeUnnamed(_)
+        | MetaOp::Accessed(_)
         | MetaOp::Reap { .. } => true,
         MetaOp::GetAttributes { .. }
         | MetaOp::Lookup { .. }
@@ -64,6 +68,10 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
         MetaOp::Commit(op) => ops::commit::run(tx, cx, op),
         MetaOp::CommitFiles(commits) => ops::commit::run_all(tx, cx, commits),
         MetaOp::Compact(op) => ops::compact::run(tx, cx, op),
+        MetaOp::Allocate(op) => ops::allocate::run(tx, cx, op),
+        MetaOp::CopyRange(op) => ops::copy_range::run(tx, cx, op),
+        MetaOp::MakeUnnamed(op) => ops::make_node::run_unnamed(tx, cx, op),
+        MetaOp::Accessed(accesses) => ops::accessed::run(tx, accesses),
         MetaOp::Reap { inodes } => ops::reap::run(tx, cx, inodes),
         MetaOp::GetSpace => ops::get_space::run(tx, cx),
     }

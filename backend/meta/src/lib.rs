@@ -18,6 +18,8 @@
 //!   ([`session::state`], [`reclaim::state`]).
 //! - [`placed`] says where shards of extents lie, page by page, and records that they have moved.
 
+mod access_lists;
+mod acl;
 mod context;
 mod counters;
 mod data_keys;
@@ -37,15 +39,16 @@ pub mod slot;
 mod touched;
 mod transaction;
 mod work;
+mod xattrs;
 
 pub use context::{Context, GroupEpochs, KeyMaker, NameHasher, NewKey, SpaceView};
 pub use execute::{execute, format, is_mutation};
 
 pub use row::{
-    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow,
-    RowKey, RowKeyError, Sealing, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
+    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, OrphanRow,
+    ReapingRow, RowKey, RowKeyError, Sealing, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
 };
-pub use touched::touched;
+pub use touched::{inherited, touched};
 pub use transaction::Transaction;
 pub use work::{Progress, continue_work};
 

@@ -16,5 +16,7 @@ pub const XATTRS_BYTES_MAX: u32 = 1 << 20;
 pub const DIRECTORY_PAGE_MAX: u32 = 1024;
 /// Most runs that one commit of several extents replaces; a commit of one extent is bounded by its bytes.
 pub const REPLACED_RUNS_MAX: usize = 1 << 18;
+/// Runs that one operation puts in another place.
+pub const COPIED_RUNS_MAX: usize = 512;
 /// Rows that an operation removes itself before it leaves the rest as work.
 pub const INLINE_ROWS: usize = 1024;

@@ -2,18 +2,46 @@
 
 use core::ops::Range;
 
-use weft_types::{Inode, Timestamp};
+use weft_types::{DataKeyId, Inode, Timestamp};
 use weft_wire::meta::MetaError;
 
-use crate::row::{MapRow, RowKey, range};
+use crate::row::{InodeRow, MapRow, RowKey, range};
 use crate::transaction::{scan, store};
-use crate::{Transaction, extents};
+use crate::{Transaction, data_keys, extents};
 
 /// Runs that are read at a time.
 const PAGE: usize = 256;
 /// Runs that are read first: most changes touch one, and the next one shows that they touch no more. A row that is
 /// read is also opened and decoded.
 const FIRST_PAGE: usize = 2;
+
+/// A file whose map is changed. Its runs may be in extents under another file's key, which they keep alive then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mapped {
+    pub(crate) inode: Inode,
+    /// Its own key, which it keeps alive itself.
+    pub(crate) key: Option<DataKeyId>,
+}
+
+impl From<&InodeRow> for Mapped {
+    fn from(row: &InodeRow) -> Self {
+        Self { inode: row.attributes.inode, key: row.key }
+    }
+}
+
+impl Mapped {
+    /// Another run of it is in an extent.
+    pub(crate) fn hold(self, tx: &mut dyn Transaction, row: &MapRow) -> Result<(), MetaError> {
+        extents::hold(tx, row.extent)?;
+        if self.key == Some(row.key) { Ok(()) } else { data_keys::hold(tx, row.key) }
+    }
+
+    /// A run of it is no more.
+    fn release(self, tx: &mut dyn Transaction, now: Timestamp, row: &MapRow) -> Result<(), MetaError> {
+        extents::release(tx, now, row.extent)?;
+        if self.key == Some(row.key) { Ok(()) } else { data_keys::release(tx, row.key) }
+    }
+}
 
 /// A run: its row and the end that its key has.
 #[derive(Debug, Clone)]
@@ -68,7 +96,7 @@ pub(crate) fn runs_behind(
         .collect()
 }
 
-/// Puts a run where the map has none. Its extent already counts it.
+/// Puts a run where the map has none. Its extent and its key already count it.
 pub(crate) fn insert(tx: &mut dyn Transaction, inode: Inode, run: &Run) {
     store(tx, RowKey::MapEntry { inode, end: run.end }, &run.row);
 }
@@ -77,23 +105,38 @@ pub(crate) fn insert(tx: &mut dyn Transaction, inode: Inode, run: &Run) {
 pub(crate) fn clear(
     tx: &mut dyn Transaction,
     now: Timestamp,
-    inode: Inode,
+    file: Mapped,
     part: Range<u64>,
 ) -> Result<Cleared, MetaError> {
+    clear_some(tx, now, file, part, usize::MAX).map(|(cleared, _)| cleared)
+}
+
+/// As [`clear`], of at most `most` runs; answers up to where nothing of the range is in a run any more.
+pub(crate) fn clear_some(
+    tx: &mut dyn Transaction,
+    now: Timestamp,
+    file: Mapped,
+    part: Range<u64>,
+    most: usize,
+) -> Result<(Cleared, u64), MetaError> {
     let mut cleared = Cleared::default();
     let (mut from, mut limit) = (part.start, FIRST_PAGE);
     loop {
-        let page = runs_behind(tx, inode, from, limit)?;
+        let page = runs_behind(tx, file.inode, from, limit)?;
         for run in &page {
-            if run.start()? >= part.end {
-                return Ok(cleared);
+            let start = run.start()?;
+            if start >= part.end {
+                return Ok((cleared, part.end));
+            }
+            if cleared.runs >= most {
+                return Ok((cleared, start.max(part.start)));
             }
             cleared.runs += 1;
-            cleared.bytes += cut(tx, now, inode, run, &part)?;
+            cleared.bytes += cut(tx, now, file, run, &part)?;
         }
         match page.last() {
             Some(last) if page.len() == limit => (from, limit) = (last.end, PAGE),
-            _ => return Ok(cleared),
+            _ => return Ok((cleared, part.end)),
         }
     }
 }
@@ -102,7 +145,7 @@ pub(crate) fn clear(
 fn cut(
     tx: &mut dyn Transaction,
     now: Timestamp,
-    inode: Inode,
+    file: Mapped,
     run: &Run,
     part: &Range<u64>,
 ) -> Result<u64, MetaError> {
@@ -110,15 +153,15 @@ fn cut(
     let behind = run.within(part.end..u64::MAX)?;
     let kept = [&before, &behind].into_iter().flatten().map(|run| u64::from(run.row.len)).sum::<u64>();
     if behind.is_none() {
-        tx.delete(RowKey::MapEntry { inode, end: run.end });
+        tx.delete(RowKey::MapEntry { inode: file.inode, end: run.end });
     }
     match (&before, &behind) {
-        (None, None) => extents::release(tx, now, run.row.extent)?,
-        (Some(_), Some(_)) => extents::hold(tx, run.row.extent)?,
+        (None, None) => file.release(tx, now, &run.row)?,
+        (Some(_), Some(_)) => file.hold(tx, &run.row)?,
         _ => {}
     }
     for rest in [&before, &behind].into_iter().flatten() {
-        insert(tx, inode, rest);
+        insert(tx, file.inode, rest);
     }
     Ok(u64::from(run.row.len) - kept)
 }
@@ -128,14 +171,14 @@ fn cut(
 pub(crate) fn drop_behind(
     tx: &mut dyn Transaction,
     now: Timestamp,
-    inode: Inode,
+    file: Mapped,
     offset: u64,
     limit: usize,
 ) -> Result<Cleared, MetaError> {
     let mut cleared = Cleared::default();
-    for run in runs_behind(tx, inode, offset, limit)? {
-        tx.delete(RowKey::MapEntry { inode, end: run.end });
-        extents::release(tx, now, run.row.extent)?;
+    for run in runs_behind(tx, file.inode, offset, limit)? {
+        tx.delete(RowKey::MapEntry { inode: file.inode, end: run.end });
+        file.release(tx, now, &run.row)?;
         cleared.runs += 1;
         cleared.bytes += u64::from(run.row.len);
     }

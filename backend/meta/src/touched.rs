@@ -1,7 +1,7 @@
 //! What else an operation changed than what its reply tells.
 
 use weft_types::Inode;
-use weft_wire::meta::{Attributes, MetaError, MetaOp, Rename, RenameMode};
+use weft_wire::meta::{Attributes, MetaError, MetaOp, MetaReply, Rename, RenameMode};
 
 use crate::{Context, Transaction, dentries, inodes};
 
@@ -27,6 +27,24 @@ pub fn touched(tx: &dyn Transaction, cx: &Context<'_>, op: &MetaOp) -> Result<Ve
         found => Some(found.map(|row| row.attributes)),
     });
     known.collect()
+}
+
+/// Whether what an operation made, in this transaction or before, has extended attributes. Who made it need not ask for them
+/// when it has none.
+///
+/// # Errors
+/// [`MetaError::Damaged`]
+pub fn inherited(tx: &dyn Transaction, op: &MetaOp, reply: &MetaReply) -> Result<bool, MetaError> {
+    let made = match (op, reply) {
+        (MetaOp::MakeNode(_), MetaReply::Attributes(attributes)) => attributes.inode,
+        (MetaOp::MakeNode(_) | MetaOp::MakeUnnamed(_), MetaReply::Opened(opened)) => opened.attributes.inode,
+        _ => return Ok(false),
+    };
+    match inodes::find(tx, made) {
+        Ok(row) => Ok(row.xattr_bytes > 0),
+        Err(MetaError::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn moved(tx: &dyn Transaction, cx: &Context<'_>, op: &Rename) -> Result<Vec<Inode>, MetaError> {

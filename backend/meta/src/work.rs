@@ -4,6 +4,7 @@ use weft_types::{Inode, SessionId, Timestamp};
 use weft_wire::meta::MetaError;
 
 use crate::counters::remapped;
+use crate::map::Mapped;
 use crate::row::{InodeRow, ReapingRow, RowKey, range};
 use crate::transaction::{load, load_known, store};
 use crate::{Transaction, counters, data_keys, inodes, limits, map};
@@ -71,7 +72,7 @@ pub(crate) fn truncate(
         return Ok(());
     };
     let limit = budget.0;
-    let cleared = map::drop_behind(tx, now, inode, row.attributes.size, limit)?;
+    let cleared = map::drop_behind(tx, now, (&row).into(), row.attributes.size, limit)?;
     row.attributes.allocated = remapped(row.attributes.allocated, 0, cleared.bytes)?;
     inodes::save(tx, &row);
     counters::update(tx, |counters| counters.remap(0, cleared.bytes))?;
@@ -116,7 +117,8 @@ pub(crate) fn reap(
     inode: Inode,
     budget: &mut Budget,
 ) -> Result<(), MetaError> {
-    let cleared = map::drop_behind(tx, now, inode, 0, budget.0)?;
+    let row: ReapingRow = load_known(tx, RowKey::Reaping(inode))?;
+    let cleared = map::drop_behind(tx, now, Mapped { inode, key: row.key }, 0, budget.0)?;
     counters::update(tx, |counters| counters.remap(0, cleared.bytes))?;
     budget.spend(cleared.runs);
     let (from, until) = range::xattrs(inode);
@@ -126,7 +128,6 @@ pub(crate) fn reap(
     if budget.is_spent() {
         return Ok(());
     }
-    let row: ReapingRow = load_known(tx, RowKey::Reaping(inode))?;
     if let Some(key) = row.key {
         data_keys::release(tx, key)?;
     }

@@ -35,6 +35,8 @@ pub struct Attachment {
     /// Long extents are sealed on threads of the runtime, not on the one that drives it. Without it nothing depends on
     /// how threads happen to run.
     pub sealing_threads: bool,
+    /// As [`CoreConfig::access_times`](crate::CoreConfig::access_times).
+    pub access_times: bool,
 }
 
 impl Core {
@@ -43,7 +45,8 @@ impl Core {
         let Attachment { backend, opened, asked, read_only, map, memory, .. } = attachment;
         let session = Session::new(Arc::clone(&backend), &opened, read_only, asked);
         let labels = Labels { filesystem: attachment.filesystem, mount: attachment.mount };
-        let sealing_threads = attachment.sealing_threads;
-        Self::start(Parts { backend, session, map, memory, labels, sealing_threads }, runtime, None)
+        let Attachment { sealing_threads, access_times, .. } = attachment;
+        let parts = Parts { backend, session, map, memory, labels, sealing_threads, access_times };
+        Self::start(parts, runtime, None)
     }
 }

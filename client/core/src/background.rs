@@ -10,7 +10,7 @@ use weft_wire::management::FrontendReport;
 use weft_wire::meta::{Caller, MetaOp, MetaReply, Space};
 
 use crate::session::OPERATION_MAX;
-use crate::{Core, FsError};
+use crate::{Core, FsError, accesses};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at what was written some time ago.
@@ -31,6 +31,9 @@ pub(crate) fn start(core: &Arc<Core>) {
     runtime.spawn(ask_for_map(Arc::downgrade(core)));
     if !core.session.is_read_only() {
         runtime.spawn(compact(Arc::downgrade(core)));
+    }
+    if core.access_times {
+        runtime.spawn(tell_accesses(Arc::downgrade(core)));
     }
     runtime.spawn(finish(Arc::downgrade(core)));
 }
@@ -93,6 +96,14 @@ async fn tidy(core: Weak<Core>) {
         }
         drop(core);
         sleep(TICK).await;
+    }
+}
+
+async fn tell_accesses(core: Weak<Core>) {
+    while let Some(core) = living(&core) {
+        core.tell_accesses().await;
+        drop(core);
+        sleep(accesses::TICK).await;
     }
 }
 

@@ -24,6 +24,9 @@ pub struct CoreConfig {
     pub replaces: Option<SessionId>,
     /// Memory for unwritten bytes, bytes on their way, and cached bytes; at least [`MEMORY_MIN`].
     pub memory: ByteCount,
+    /// Reads set access times, by the rules of `relatime` and seconds later; false for `noatime`. A mount that only reads sets
+    /// none.
+    pub access_times: bool,
 }
 
 /// The default of [`CoreConfig::memory`]: 512 MiB.

@@ -136,6 +136,15 @@ impl DirtyRuns {
         held.any(|held| overlap(&held, range).is_some())
     }
 
+    /// The first run or piece that is held at or behind a byte, whole. What is held may go on behind it.
+    pub(crate) fn held_from(&self, at: u64) -> Option<Range<u64>> {
+        let before = self.runs.range(..=at).next_back();
+        let runs = before.into_iter().chain(self.runs.range(at.saturating_add(1)..).next());
+        let runs = runs.map(|(start, run)| *start..start + run.len() as u64);
+        let held = runs.chain(self.flight.iter().map(|piece| piece.offset..piece.end()));
+        held.filter(|held| held.end > at).min_by_key(|held| held.start)
+    }
+
     /// Copies what is held of the range into `out`, the newest on top. Returns what is not held.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Ranges {
         let range = offset..offset + out.len() as u64;

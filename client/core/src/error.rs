@@ -35,6 +35,9 @@ pub enum FsError {
     /// EBADF: no such handle, or one that was not opened for this.
     #[error("no such handle, or not opened for this")]
     BadHandle,
+    /// ENXIO: the file has nothing of what was asked for at or behind the offset.
+    #[error("nothing at or behind this offset")]
+    BeyondEnd,
     /// ENFILE: the bound on open handles is reached.
     #[error("too many open files")]
     TooManyHandles,

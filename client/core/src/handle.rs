@@ -55,11 +55,18 @@ pub(crate) struct OpenFile {
     readahead: Mutex<Readahead>,
     /// Failures of the file that this handle was told of.
     told: AtomicU64,
+    /// The state of the file at the last read that was noted.
+    noted: AtomicU64,
 }
 
 impl OpenFile {
     pub(crate) fn advise(&self, offset: u64, len: u32) -> Advice {
         self.readahead.lock().unwrap_or_else(PoisonError::into_inner).advise(offset, len.into())
+    }
+
+    /// Whether a file is read by this handle for the first time in this state.
+    pub(crate) fn is_first_read(&self, state: u64) -> bool {
+        self.noted.swap(state, Ordering::Relaxed) != state
     }
 
     /// A failure to write that this handle was not told of; it is now.
@@ -92,7 +99,10 @@ impl Handles {
             state.handles += 1;
             AtomicU64::new(state.failures)
         };
-        open.insert(id, Arc::new(OpenFile { file, mode, readahead: Mutex::default(), told }));
+        open.insert(
+            id,
+            Arc::new(OpenFile { file, mode, readahead: Mutex::default(), told, noted: AtomicU64::new(0) }),
+        );
         Ok(id)
     }
 

@@ -31,7 +31,8 @@ impl Held {
         let owned = changes.uid.is_some() || changes.gid.is_some();
         let powers = changes.mode.unwrap_or(0) | if owned { now.mode } else { 0 };
         let nothing = *changes == AttributeChanges::default();
-        let plain = changes.size.is_none() && !nothing && powers & SET_ID == 0;
+        let simple = changes.size.is_none() && !changes.kill_privileges && !nothing;
+        let plain = simple && powers & SET_ID == 0;
         let at_once = has_committed && (owned || changes.mode.is_some());
         plain && !at_once && sound(changes.accessed) && sound(changes.modified)
     }
@@ -91,6 +92,7 @@ impl Held {
             size: None,
             accessed: self.accessed.map(TimeChange::At),
             modified: self.modified.map(TimeChange::At),
+            kill_privileges: false,
         })
     }
 
@@ -163,6 +165,7 @@ mod tests {
         let powerful = Attributes { mode: 0o4755, ..plain.clone() };
         let owner = AttributeChanges { uid: Some(7), ..AttributeChanges::default() };
         let length = AttributeChanges { size: Some(0), ..AttributeChanges::default() };
+        let kill = AttributeChanges { kill_privileges: true, ..mode(0o644) };
         let unsound = TimeChange::At(Timestamp { seconds: 1, nanos: 1_000_000_000 });
         let unsound = AttributeChanges { accessed: Some(unsound), ..AttributeChanges::default() };
         let may_hold = |changes: &AttributeChanges, shown: &Attributes| Held::may_hold(changes, shown, false);
@@ -175,6 +178,7 @@ mod tests {
             (mode(0o2755), &plain),
             (owner, &powerful),
             (length, &plain),
+            (kill, &plain),
             (unsound, &plain),
             (AttributeChanges::default(), &plain),
         ] {

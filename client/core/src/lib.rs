@@ -13,6 +13,7 @@
 //! - In the background, small extents and what is left of dead ones become long extents, without any other effect.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
+mod accesses;
 mod attach;
 mod backend;
 mod background;
@@ -58,9 +59,10 @@ pub use error::{FsError, MountError, Unwritten};
 pub use handle::{HandleId, OpenMode};
 pub use listing::{COOKIE_PARENT, COOKIE_SELF, Listing, ListingEntry, ListingName};
 pub use mounted::Core;
+pub use operations::SeekWhat;
 pub use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError, NewNode,
-    RenameMode, Space, TimeChange, XattrMode,
+    AllocateMode, AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError,
+    NewNode, RenameMode, Space, TimeChange, XattrMode,
 };
 
 #[cfg(test)]

@@ -191,9 +191,35 @@ impl ExtentMap {
 
     /// A change of the length was answered: nothing stands behind what is at or beyond `size`.
     pub(crate) fn truncate(&mut self, size: u64) {
-        self.note_change(size..u64::MAX);
-        self.remove(size..u64::MAX);
-        self.known.insert(size..u64::MAX);
+        self.clear(size..u64::MAX);
+    }
+
+    /// A change was answered by which nothing stands behind a range.
+    pub(crate) fn clear(&mut self, range: Range<u64>) {
+        self.note_change(range.clone());
+        self.remove(range.clone());
+        self.known.insert(range);
+    }
+
+    /// The first byte of a range that is in an extent; or the part that must be asked for first.
+    pub(crate) fn data_from(&self, range: Range<u64>) -> Result<Option<u64>, Range<u64>> {
+        let first = self.entries_from(range.start).next().map(|entry| entry.offset.get().max(range.start));
+        let first = first.filter(|first| *first < range.end);
+        match self.known.first_gap(&(range.start..first.unwrap_or(range.end))) {
+            Some(unknown) => Err(unknown),
+            None => Ok(first),
+        }
+    }
+
+    /// Where the run of file bytes that holds a byte ends; `None` for a byte that is in no extent; or the part that must be
+    /// asked for first.
+    pub(crate) fn data_end(&self, at: u64) -> Result<Option<u64>, Range<u64>> {
+        let entry = self.entries_from(at).next().filter(|entry| entry.offset.get() <= at);
+        match (entry, self.known.first_gap(&(at..at.saturating_add(1)))) {
+            (Some(entry), _) => Ok(Some(end_of(entry))),
+            (None, None) => Ok(None),
+            (None, Some(unknown)) => Err(unknown),
+        }
     }
 
     /// Nobody uses the file just now: only so much stays in memory as may be kept of very many files.

@@ -73,8 +73,8 @@ async fn open(
     let labels = Labels { filesystem: config.filesystem, mount: config.holder.mount };
     let (session, asked) = opened;
     let session = Session::new(Arc::clone(&backend), &session, config.read_only, asked);
-    let memory = config.memory;
-    let parts = Parts { backend, session, map, memory, labels, sealing_threads: true };
+    let (memory, access_times) = (config.memory, config.access_times);
+    let parts = Parts { backend, session, map, memory, labels, sealing_threads: true, access_times };
     Ok(Core::start(parts, runtime, Some(stop)))
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use weft_layout::ClusterMap;
 use weft_types::{ByteCount, FilesystemId, SessionId};
 
+use crate::accesses::Accesses;
 use crate::backend::Backend;
 use crate::budget::Memory;
 use crate::cluster::Cluster;
@@ -53,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) memory: ByteCount,
     pub(crate) labels: Labels,
     pub(crate) sealing_threads: bool,
+    pub(crate) access_times: bool,
 }
 
 /// A mounted filesystem. Share it by `Arc`; every operation may be called from any thread, and its future polled on
@@ -84,6 +86,9 @@ pub struct Core {
     pub(crate) labels: Labels,
     /// Long extents are sealed on threads of the runtime.
     pub(crate) sealing_threads: bool,
+    /// Reads set access times.
+    pub(crate) access_times: bool,
+    pub(crate) accesses: Accesses,
     /// The number of the next extent.
     pub(crate) next_extent: AtomicU64,
     pub(crate) room: Room,
@@ -106,7 +111,7 @@ impl fmt::Debug for Core {
 impl Core {
     /// Puts a core together and starts its background tasks on `runtime`.
     pub(crate) fn start(parts: Parts, runtime: Handle, thread: Option<oneshot::Sender<()>>) -> Arc<Self> {
-        let Parts { backend, session, map, memory, labels, sealing_threads } = parts;
+        let Parts { backend, session, map, memory, labels, sealing_threads, access_times } = parts;
         backend.install(&map);
         let protection = map.protection;
         let (cluster, counters) = (Arc::new(Cluster::new(map)), Arc::<Counters>::default());
@@ -126,6 +131,8 @@ impl Core {
             grants: Arc::new(grants),
             fetcher: Arc::new(fetcher),
             extents: ExtentCache::new(memory.cache),
+            access_times: access_times && !session.is_read_only(),
+            accesses: Accesses::default(),
             names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL), memory.names)),
             foresight: Foresight::default(),
             session: Arc::new(session),
@@ -235,6 +242,7 @@ impl Core {
         }
         let left = self.unwritten(&files);
         if !self.session.has_ended() {
+            self.tell_accesses().await;
             self.reap().await;
         }
         self.session.close().await;

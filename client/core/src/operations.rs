@@ -1,13 +1,20 @@
 //! The operations, one file per subject.
 
 mod ahead;
+mod allocate;
 mod attributes;
+mod copy;
 mod directories;
 mod names;
 mod open;
+mod privileges;
 mod reading;
+mod seek;
+mod unnamed;
 mod writing;
 mod xattrs;
+
+pub use seek::SeekWhat;
 
 use core::future::Future;
 use std::sync::Arc;

@@ -39,6 +39,11 @@ impl References {
         self.lock().orphans.insert(inode);
     }
 
+    /// An inode that never had a name has got its first.
+    pub(crate) fn named(&self, inode: Inode) {
+        self.lock().orphans.remove(&inode);
+    }
+
     /// Unlinked and without references.
     pub(crate) fn is_abandoned(&self, inode: Inode) -> bool {
         let table = self.lock();

@@ -11,6 +11,7 @@ pub(crate) const fn errno(error: &FsError) -> Errno {
         FsError::FileTooLarge => Errno::FBIG,
         FsError::BadHandle => Errno::BADF,
         FsError::TooManyHandles => Errno::NFILE,
+        FsError::BeyondEnd => Errno::NXIO,
         // What an application can do about these is the same: not believe that it happened.
         FsError::Unreadable
         | FsError::Unreachable

@@ -131,7 +131,7 @@ fn map(entries: u64) -> MetaReply {
 
 fn meta_calls(c: &mut Criterion) {
     let name = Name::new(b"a-file-of-a-tree.rs").expect("a name");
-    let make = MakeNode { parent: Inode::new(99), name, node: NewNode::File, mode: 0o644 };
+    let make = MakeNode { parent: Inode::new(99), name, node: NewNode::File, mode: 0o644, umask: 0 };
     both(c, "make-node", &meta(MetaOp::MakeNode(make)));
     both(c, "commit of 1 extent", &commit(1));
     both(c, "commit of 1,000 extents", &commit(1000));

@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 use weft_types::{FilesystemId, SessionId, SlotId, SlotSeq};
 
 use crate::grant::SignedGrant;
+use crate::meta::is_false;
 use crate::meta::{Attributes, Caller, MetaError, MetaOp, MetaReply};
 use crate::{Call, CallTag};
 
@@ -207,6 +208,10 @@ pub struct MetaDone {
     /// goes on in a directory need not ask for them.
     #[n(1)]
     pub touched: Vec<Attributes>,
+    /// What the operation made has extended attributes from the beginning: its directory's default access list gave it one.
+    #[n(2)]
+    #[cbor(default, skip_if = "is_false")]
+    pub inherited: bool,
 }
 
 impl Call for Meta {

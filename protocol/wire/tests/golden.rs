@@ -15,8 +15,9 @@ use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, Commit, FileKind, Found, KeyGrant, MakeNode, MapEntry, MapPage,
-    MetaError, MetaOp, MetaReply, Name, NewExtent, NewNode, Opened, Rename, RenameMode, TimeChange,
+    Access, Allocate, AllocateMode, AttributeChanges, Attributes, Caller, Commit, CopyRange, Covered,
+    FileKind, Found, KeyGrant, MakeNode, MakeUnnamed, MapEntry, MapPage, MetaError, MetaOp, MetaReply, Name,
+    NewExtent, NewNode, Opened, Rename, RenameMode, TimeChange,
 };
 use weft_wire::{Features, Hello, KeyBytes};
 
@@ -117,7 +118,7 @@ fn golden_meta_calls() {
         op,
     };
     let node = NewNode::Symlink { target: ByteVec::from(b"to".to_vec()) };
-    let make = MakeNode { parent: Inode::ROOT, name: name("n"), node, mode: 0o777 };
+    let make = MakeNode { parent: Inode::ROOT, name: name("n"), node, mode: 0o777, umask: 0 };
     golden(&meta(MetaOp::MakeNode(make)), include_str!("golden/make-node.hex").trim());
     let rename = Rename {
         parent: Inode::ROOT,
@@ -153,6 +154,31 @@ fn golden_meta_calls() {
 }
 
 #[test]
+fn golden_ranges() {
+    let allocate = Allocate {
+        inode: Inode::new(2),
+        mode: AllocateMode::PunchHole,
+        offset: FileOffset::new(4096),
+        len: 1 << 32,
+    };
+    golden(&MetaOp::Allocate(allocate), "8215818402021910001b0000000100000000");
+    let copy = CopyRange {
+        from: Inode::new(2),
+        from_offset: FileOffset::new(1),
+        to: Inode::new(3),
+        to_offset: FileOffset::new(256),
+        len: 9,
+    };
+    golden(&MetaOp::CopyRange(copy), "8216818502010319010009");
+    let unnamed = MakeUnnamed { parent: Inode::ROOT, mode: 0o600, umask: 0o22 };
+    golden(&MetaOp::MakeUnnamed(unnamed), "821781830119018012");
+    let access = Access { inode: Inode::new(2), at: Timestamp { seconds: 7, nanos: 1 } };
+    golden(&MetaOp::Accessed(vec![access]), "82181881818202820701");
+    let covered = MetaReply::Covered(Covered { attributes: attributes(), len: 4096 });
+    golden(&covered, include_str!("golden/covered.hex").trim());
+}
+
+#[test]
 fn golden_meta_answers() {
     let key = KeyGrant { id: DataKeyId::new(8), key: KeyBytes::new([0xce; 32]) };
     let opened = MetaReply::Opened(Opened { attributes: attributes(), key });
@@ -160,7 +186,12 @@ fn golden_meta_answers() {
     let committed = MetaReply::Committed(vec![attributes()]);
     golden(&committed, include_str!("golden/committed.hex").trim());
     golden(&MetaError::NoSpace, "08");
-    let done = MetaDone { reply: MetaReply::Done, touched: vec![attributes()] };
+    let kill = AttributeChanges { kill_privileges: true, ..AttributeChanges::default() };
+    golden(&kill, "87f6f6f6f6f6f6f5");
+    assert_eq!(minicbor::to_vec(AttributeChanges::default()).expect("encodes"), [0x80]);
+    let inherited = MetaDone { reply: MetaReply::Done, touched: vec![], inherited: true };
+    golden(&inherited, "8382008080f5");
+    let done = MetaDone { reply: MetaReply::Done, touched: vec![attributes()], inherited: false };
     golden(&done, include_str!("golden/meta-done.hex").trim());
 }
 

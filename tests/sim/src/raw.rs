@@ -203,7 +203,10 @@ impl Raw {
                     (MetaOp::Unlink { parent, name: name(register) }, None)
                 } else {
                     let node = NewNode::File;
-                    (MetaOp::MakeNode(MakeNode { parent, name: name(register), node, mode }), Some(mode))
+                    (
+                        MetaOp::MakeNode(MakeNode { parent, name: name(register), node, mode, umask: 0 }),
+                        Some(mode),
+                    )
                 };
                 (op, state.registers[register].begin(value, began))
             };

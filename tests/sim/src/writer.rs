@@ -149,6 +149,7 @@ impl Writer {
             filesystem: FILESYSTEM.to_owned(),
             mount: "/mnt".to_owned(),
             sealing_threads: false,
+            access_times: true,
         };
         let core = Core::attach(attachment, Handle::current());
         Some(Mount { frontend, core, open: BTreeMap::new() })
@@ -224,7 +225,7 @@ impl Writer {
 
     async fn create(&mut self, mount: &mut Mount, file: usize) -> Result<(), Lost> {
         self.or(file, Some(Content::default()));
-        let created = mount.core.create(Caller::default(), Inode::ROOT, name(file), 0o644, READ_WRITE);
+        let created = mount.core.create(Caller::default(), Inode::ROOT, name(file), 0o644, 0, READ_WRITE);
         let (attributes, handle) =
             patiently(created).await.map_err(|error| self.refused(file, "create", error))?;
         self.set(file, Some(Content::default()));

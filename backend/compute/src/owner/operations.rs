@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use weft_engine::Room;
-use weft_meta::{Context, SpaceView, execute, is_mutation, session, slot, touched};
+use weft_meta::{Context, SpaceView, execute, inherited, is_mutation, session, slot, touched};
 use weft_types::{ByteCount, NodeId};
 use weft_wire::Fault;
 use weft_wire::compute::{Meta, MetaDone};
@@ -25,6 +25,8 @@ pub enum Attempt {
         answer: Result<MetaReply, MetaError>,
         /// What else it changed.
         touched: Vec<Attributes>,
+        /// What it made has extended attributes.
+        inherited: bool,
         /// The batch.
         durable_with: u64,
     },
@@ -58,13 +60,13 @@ impl Owner {
         loop {
             progress.mark_unchanged();
             match self.execute(node, call, &view())? {
-                Attempt::Answer { answer, touched, durable_with } => {
+                Attempt::Answer { answer, touched, inherited, durable_with } => {
                     // How much room there is says nothing that must last, and who waits for room must hear that there is
                     // none: a batch may wait for just that.
                     let durable_with = if matches!(call.op, MetaOp::GetSpace) { 0 } else { durable_with };
                     self.answerable(durable_with).await?;
                     self.operations.fetch_add(1, Ordering::Relaxed);
-                    return Ok(answer.map(|reply| MetaDone { reply, touched }));
+                    return Ok(answer.map(|reply| MetaDone { reply, touched, inherited }));
                 }
                 Attempt::Full => progress.changed().await.map_err(|_| Fault::NotServing)?,
                 // Whoever made it act on a newer one has that to give.
@@ -112,11 +114,16 @@ impl Owner {
             Ok(_) if mutation => touched(&tx, &self.context(keys, call, view), &call.op).unwrap_or_default(),
             _ => Vec::new(),
         };
+        let inherited = match &answer {
+            // What cannot be told may be.
+            Ok(reply) => inherited(&tx, &call.op, reply).unwrap_or(true),
+            Err(_) => false,
+        };
         if tx.has_written(WORK_KINDS) {
             self.work.notify_one();
         }
         let writes = tx.finish();
-        Ok(Attempt::Answer { answer, touched, durable_with: rows.commit(writes) })
+        Ok(Attempt::Answer { answer, touched, inherited, durable_with: rows.commit(writes) })
     }
 
     /// Whether the session is open, the caller's, and may ask for this.
@@ -178,6 +185,7 @@ const fn needed(op: &MetaOp) -> Room {
         | MetaOp::Commit(_)
         | MetaOp::CommitFiles(_) => Room::Reserve,
         MetaOp::SetAttributes { changes, .. } if changes.size.is_some() => Room::Reserve,
+        MetaOp::Allocate(op) if op.mode.clears() => Room::Reserve,
         _ => Room::Ample,
     }
 }

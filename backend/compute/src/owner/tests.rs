@@ -127,7 +127,13 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 pub(super) fn create(text: &str) -> MetaOp {
-    MetaOp::MakeNode(MakeNode { parent: Inode::ROOT, name: name(text), node: NewNode::File, mode: 0o644 })
+    MetaOp::MakeNode(MakeNode {
+        parent: Inode::ROOT,
+        name: name(text),
+        node: NewNode::File,
+        mode: 0o644,
+        umask: 0,
+    })
 }
 
 pub(super) fn unlink(text: &str) -> MetaOp {

@@ -20,7 +20,7 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 pub(crate) fn make(parent: Inode, text: &str, node: NewNode) -> MetaOp {
-    MetaOp::MakeNode(MakeNode { parent, name: name(text), node, mode: 0o644 })
+    MetaOp::MakeNode(MakeNode { parent, name: name(text), node, mode: 0o644, umask: 0 })
 }
 
 pub(crate) fn rename(from: (Inode, &str), to: (Inode, &str), mode: RenameMode) -> MetaOp {
@@ -38,7 +38,7 @@ fn change(inode: Inode, changes: AttributeChanges) -> MetaOp {
 
 fn xattr(inode: Inode, value: Vec<u8>) -> MetaOp {
     let (name, value) = (b"user.color".to_vec().into(), value.into());
-    MetaOp::SetXattr(SetXattr { inode, name, value, mode: XattrMode::Any })
+    MetaOp::SetXattr(SetXattr { inode, name, value, mode: XattrMode::Any, kill_set_group_id: false })
 }
 
 fn opened(answer: Answer) -> Opened {

@@ -98,7 +98,7 @@ impl<'a> Mount<'a> {
 
 fn create(name: &str) -> MetaOp {
     let name = Name::new(name.as_bytes()).expect("a name");
-    MetaOp::MakeNode(MakeNode { parent: Inode::ROOT, name, node: NewNode::File, mode: 0o644 })
+    MetaOp::MakeNode(MakeNode { parent: Inode::ROOT, name, node: NewNode::File, mode: 0o644, umask: 0 })
 }
 
 fn lookup(name: &str) -> MetaOp {

@@ -7,7 +7,7 @@ use weft_wire::meta::{Attributes, Commit, ENTRIES_MAX, FILES_MAX, MetaError, Met
 
 use super::set_attributes::{change, checked_time, grow};
 use crate::counters::remapped;
-use crate::map::{self, Run};
+use crate::map::{self, Mapped, Run};
 use crate::row::{ExtentRow, MapRow};
 use crate::{Context, Transaction, counters, extents, inodes, limits};
 
@@ -72,7 +72,7 @@ fn commit(
         if changes.size.is_some() {
             return Err(MetaError::Invalid);
         }
-        change(&mut file, changes, cx.now)?;
+        change(tx, cx, &mut file, changes)?;
     }
     inodes::save_changed(tx, &mut file, cx.now);
     Ok(file.attributes)
@@ -158,7 +158,7 @@ pub(super) fn place(
     if mapped == 0 {
         return Ok(Placed { mapped, replaced: map::Cleared::default() });
     }
-    let replaced = map::clear(tx, cx.now, inode, start..end)?;
+    let replaced = map::clear(tx, cx.now, Mapped { inode, key: Some(extent.key) }, start..end)?;
     // An extent's bytes are fewer than 2^32.
     let len = u32::try_from(mapped).map_err(|_| MetaError::Invalid)?;
     let row = MapRow { len, extent: extent.extent, extent_offset: 0, key: extent.key };

@@ -3,7 +3,8 @@
 use weft_types::Inode;
 use weft_wire::meta::{MetaError, MetaReply, Name};
 
-use crate::row::NamedInode;
+use crate::row::{NamedInode, OrphanRow, RowKey};
+use crate::transaction::decode;
 use crate::{Context, Transaction, dentries, inodes, limits};
 
 pub(crate) fn run(
@@ -22,8 +23,17 @@ pub(crate) fn run(
         return Err(MetaError::NotPermitted);
     }
     match row.attributes.links {
-        // An orphan is on its way out: a name would outlive it.
-        0 => return Err(MetaError::NotFound),
+        // An orphan is on its way out: a name would outlive it. But one that never had a name may get its first.
+        0 => {
+            let orphan = RowKey::Orphan { session: cx.session, inode };
+            let known: Option<OrphanRow> = match tx.get(&orphan)? {
+                Some(bytes) if !bytes.is_empty() => Some(decode(&bytes)?),
+                _ => None,
+            };
+            known.filter(|row| row.unnamed).ok_or(MetaError::NotFound)?;
+            tx.delete(orphan);
+            row.attributes.links = 1;
+        }
         limits::LINKS_MAX.. => return Err(MetaError::TooManyLinks),
         _ => row.attributes.links += 1,
     }

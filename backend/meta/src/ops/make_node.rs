@@ -3,13 +3,13 @@
 use minicbor::bytes::ByteVec;
 use weft_types::{ByteCount, Timestamp};
 use weft_wire::meta::{
-    Attributes, FileKind, MakeNode, MetaError, MetaReply, NewNode, Opened, SYMLINK_BYTES_MAX,
+    Attributes, FileKind, MakeNode, MakeUnnamed, MetaError, MetaReply, NewNode, Opened, SYMLINK_BYTES_MAX,
 };
 
 use super::set_attributes::{MODE_BITS, SET_GROUP_ID};
-use crate::row::{InodeRow, NamedInode, RowKey, SymlinkRow};
+use crate::row::{InodeRow, NamedInode, OrphanRow, RowKey, SymlinkRow};
 use crate::transaction::store;
-use crate::{Context, Transaction, counters, data_keys, dentries, inodes, limits};
+use crate::{Context, Transaction, access_lists, counters, data_keys, dentries, inodes, limits};
 
 /// What a new inode starts with.
 pub(crate) struct NewInode {
@@ -27,11 +27,12 @@ pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &MakeNode) -> 
     if dentries::find(tx, cx, op.parent, &op.name)?.is_some() {
         return Err(MetaError::Exists);
     }
-    let new = describe(cx, op, &directory)?;
+    let new = describe(cx, &op.node, op.mode, &directory)?;
     if new.kind == FileKind::Directory {
         inodes::check_subdirectories(&directory)?;
     }
     let mut row = make_inode(tx, cx.now, &new)?;
+    access_lists::inherit(tx, cx, &directory, &mut row, op.umask)?;
     let inode = row.attributes.inode;
     let mut grant = None;
     match &op.node {
@@ -52,13 +53,37 @@ pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &MakeNode) -> 
     })
 }
 
+/// `MakeUnnamed`: a regular file that has no name yet, an orphan of the session until a link gives it one.
+pub(crate) fn run_unnamed(
+    tx: &mut dyn Transaction,
+    cx: &Context<'_>,
+    op: &MakeUnnamed,
+) -> Result<MetaReply, MetaError> {
+    let directory = inodes::living_directory(tx, op.parent)?;
+    let new = describe(cx, &NewNode::File, op.mode, &directory)?;
+    let mut row = make_inode(tx, cx.now, &new)?;
+    access_lists::inherit(tx, cx, &directory, &mut row, op.umask)?;
+    let key = data_keys::make(tx, cx.keys)?;
+    row.key = Some(key.id);
+    row.attributes.links = 0;
+    inodes::save(tx, &row);
+    let orphan = RowKey::Orphan { session: cx.session, inode: row.attributes.inode };
+    store(tx, orphan, &OrphanRow { unnamed: true });
+    Ok(MetaReply::Opened(Opened { attributes: row.attributes, key }))
+}
+
 /// Type, owner and mode of what is to be made. In a set-group-id directory the group is the directory's, and
 /// subdirectories are set-group-id as well.
-fn describe(cx: &Context<'_>, op: &MakeNode, directory: &InodeRow) -> Result<NewInode, MetaError> {
-    if op.mode & !MODE_BITS != 0 {
+fn describe(
+    cx: &Context<'_>,
+    node: &NewNode,
+    mode: u16,
+    directory: &InodeRow,
+) -> Result<NewInode, MetaError> {
+    if mode & !MODE_BITS != 0 {
         return Err(MetaError::Invalid);
     }
-    let (kind, device) = match &op.node {
+    let (kind, device) = match node {
         NewNode::File => (FileKind::File, 0),
         NewNode::Directory => (FileKind::Directory, 0),
         NewNode::Symlink { .. } => (FileKind::Symlink, 0),
@@ -71,10 +96,10 @@ fn describe(cx: &Context<'_>, op: &MakeNode, directory: &InodeRow) -> Result<New
     let gid = if inherits { directory.attributes.gid } else { cx.caller.gid };
     let mode = match kind {
         FileKind::Symlink => 0o777,
-        FileKind::Directory if inherits => op.mode | SET_GROUP_ID,
-        _ => op.mode,
+        FileKind::Directory if inherits => mode | SET_GROUP_ID,
+        _ => mode,
     };
-    let size = match &op.node {
+    let size = match node {
         NewNode::Symlink { target } => Some(target_len(target)?),
         _ => None,
     };

@@ -1,7 +1,10 @@
 //! One file per operation.
 
+pub(crate) mod accessed;
+pub(crate) mod allocate;
 pub(crate) mod commit;
 pub(crate) mod compact;
+pub(crate) mod copy_range;
 pub(crate) mod get_attributes;
 pub(crate) mod get_space;
 pub(crate) mod get_xattr;

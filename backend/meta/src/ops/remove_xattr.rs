@@ -3,11 +3,7 @@
 use weft_types::Inode;
 use weft_wire::meta::{MetaError, MetaReply};
 
-use super::get_xattr::{check_name, key};
-use super::set_xattr::uncount;
-use crate::row::XattrRow;
-use crate::transaction::{load, store};
-use crate::{Context, Transaction, inodes};
+use crate::{Context, Transaction, access_lists, inodes, xattrs};
 
 pub(crate) fn run(
     tx: &mut dyn Transaction,
@@ -15,17 +11,12 @@ pub(crate) fn run(
     inode: Inode,
     name: &[u8],
 ) -> Result<MetaReply, MetaError> {
-    check_name(name)?;
-    let mut inode_row = inodes::find(tx, inode)?;
-    let key = key(cx, inode, name);
-    let mut row: XattrRow = load(tx, key)?.unwrap_or_default();
-    let at = row.xattrs.iter().position(|xattr| xattr.name[..] == *name).ok_or(MetaError::NoAttribute)?;
-    uncount(&mut inode_row, &row.xattrs.remove(at))?;
-    if row.xattrs.is_empty() {
-        tx.delete(key);
-    } else {
-        store(tx, key, &row);
+    xattrs::check_name(name)?;
+    let mut row = inodes::find(tx, inode)?;
+    // Every inode has an access list: one that is no more than a mode is not stored, and cannot be missing.
+    if !xattrs::take(tx, cx, &mut row, name)? && !access_lists::is_name(name) {
+        return Err(MetaError::NoAttribute);
     }
-    inodes::save_changed(tx, &mut inode_row, cx.now);
+    inodes::save_changed(tx, &mut row, cx.now);
     Ok(MetaReply::Done)
 }

@@ -6,7 +6,7 @@ use weft_wire::meta::{AttributeChanges, FileKind, MetaError, MetaReply, TimeChan
 use crate::counters::remapped;
 use crate::row::InodeRow;
 use crate::work::{self, Budget};
-use crate::{Context, Transaction, counters, inodes, limits, map};
+use crate::{Context, Transaction, access_lists, counters, inodes, limits, map};
 
 /// The bits of a mode that are not the type.
 pub(crate) const MODE_BITS: u16 = 0o7777;
@@ -32,18 +32,26 @@ pub(crate) fn run(
         row = inodes::find(tx, inode)?;
         row.attributes.modified = cx.now;
     }
-    change(&mut row, changes, cx.now)?;
+    change(tx, cx, &mut row, changes)?;
     inodes::save_changed(tx, &mut row, cx.now);
     Ok(MetaReply::Attributes(row.attributes))
 }
 
-/// Changes all but the length.
+/// Changes all but the length. The inode's row is the caller's to store.
 pub(super) fn change(
+    tx: &mut dyn Transaction,
+    cx: &Context<'_>,
     row: &mut InodeRow,
     changes: &AttributeChanges,
-    now: Timestamp,
 ) -> Result<(), MetaError> {
+    let now = cx.now;
     change_mode_and_owner(row, changes)?;
+    if changes.mode.is_some() {
+        access_lists::follow_mode(tx, cx, row)?;
+    }
+    if changes.kill_privileges && row.attributes.kind == FileKind::File {
+        kill_privileges(row, row.attributes.gid == cx.caller.gid);
+    }
     if let Some(time) = changes.accessed {
         row.attributes.accessed = time_of(time, now)?;
     }
@@ -53,7 +61,17 @@ pub(super) fn change(
     Ok(())
 }
 
-/// A new owner or group takes set-user-id, and set-group-id where the group may execute, off a regular file, even
+/// Takes set-user-id off, and set-group-id unless somebody of the group does it and the group may not execute: then it means
+/// something else (Linux `setattr_should_drop_suidgid`).
+const fn kill_privileges(row: &mut InodeRow, of_group: bool) {
+    let mode = &mut row.attributes.mode;
+    *mode &= !SET_USER_ID;
+    if *mode & GROUP_EXECUTE != 0 || !of_group {
+        *mode &= !SET_GROUP_ID;
+    }
+}
+
+/// A new owner or group takes set-user-id, and set-group-id where the group may execute, off anything but a directory, even
 /// when the same operation sets them: else a file changes hands with the power of its earlier owner.
 fn change_mode_and_owner(row: &mut InodeRow, changes: &AttributeChanges) -> Result<(), MetaError> {
     let attributes = &mut row.attributes;
@@ -66,14 +84,12 @@ fn change_mode_and_owner(row: &mut InodeRow, changes: &AttributeChanges) -> Resu
         }
         attributes.mode = mode;
     }
-    if attributes.kind == FileKind::File && (changes.uid.is_some() || changes.gid.is_some()) {
-        attributes.mode &= !SET_USER_ID;
-        if attributes.mode & GROUP_EXECUTE != 0 {
-            attributes.mode &= !SET_GROUP_ID;
-        }
-    }
     attributes.uid = changes.uid.unwrap_or(attributes.uid);
     attributes.gid = changes.gid.unwrap_or(attributes.gid);
+    let owned = changes.uid.is_some() || changes.gid.is_some();
+    if owned && attributes.kind != FileKind::Directory {
+        kill_privileges(row, true);
+    }
     Ok(())
 }
 
@@ -100,7 +116,7 @@ fn resize(tx: &mut dyn Transaction, cx: &Context<'_>, inode: Inode, size: u64) -
     } else {
         // The run across the new end is shortened, so that the bytes cut off never show again.
         let across = map::runs_behind(tx, inode, size, 1)?.pop().map(|run| run.end);
-        let cleared = map::clear(tx, cx.now, inode, size..across.unwrap_or(size))?;
+        let cleared = map::clear(tx, cx.now, (&row).into(), size..across.unwrap_or(size))?;
         counters::update(tx, |counters| counters.remap(0, cleared.bytes))?;
         row.attributes.allocated = remapped(row.attributes.allocated, 0, cleared.bytes)?;
         row.attributes.size = size;

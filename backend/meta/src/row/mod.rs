@@ -6,6 +6,6 @@ mod value;
 pub(crate) use key::range;
 pub use key::{RowKey, RowKeyError, Sealing};
 pub use value::{
-    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow,
-    SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
+    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, OrphanRow,
+    ReapingRow, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,
 };

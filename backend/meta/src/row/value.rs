@@ -154,7 +154,8 @@ pub struct DataKeyRow {
     /// The key under the filesystem key; opaque here.
     #[n(0)]
     pub wrapped: ByteVec,
-    /// Inodes that use it, among them those whose map is still being removed.
+    /// Inodes that use it for their new extents, those whose map is still being removed among them, and runs in maps of other
+    /// inodes.
     #[n(1)]
     pub references: u64,
 }
@@ -165,6 +166,14 @@ pub struct ReapingRow {
     /// Its data key, to be given up last.
     #[n(0)]
     pub key: Option<DataKeyId>,
+}
+
+/// An inode without a name. The row of one that lost its last name is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct OrphanRow {
+    /// It never had one: it may still get its first.
+    #[n(0)]
+    pub unnamed: bool,
 }
 
 /// An open session.

@@ -40,6 +40,7 @@ fn set_xattr(world: &mut World, inode: Inode) {
         name: b"user.a".to_vec().into(),
         value: b"v".to_vec().into(),
         mode: XattrMode::Any,
+        kill_set_group_id: false,
     };
     // Refused when the rows are damaged.
     let _ = world.run(&MetaOp::SetXattr(op));

@@ -8,8 +8,8 @@ use weft_wire::meta::{Attributes, FileKind, MetaError, MetaReply};
 
 use super::world::{at, geometry, name, session_id, session_row};
 use crate::{
-    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, ReapingRow,
-    RowKey, SlotRow, SymlinkRow, Xattr, XattrRow,
+    ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, OrphanRow,
+    ReapingRow, RowKey, SlotRow, SymlinkRow, Xattr, XattrRow,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -107,6 +107,7 @@ fn session_rows() -> Vec<String> {
     let empty = |key: RowKey| hex(&key.encode());
     vec![
         empty(RowKey::Orphan { session, inode }),
+        line(RowKey::Orphan { session, inode }, &OrphanRow { unnamed: true }),
         line(RowKey::Session(session), &session_row(true)),
         line(RowKey::Slot { session, slot }, &done),
         line(RowKey::Slot { session, slot }, &refused),
@@ -125,7 +126,7 @@ fn rows_are_these_bytes() {
 }
 
 #[rustfmt::skip]
-const GOLDEN: [&str; 19] = [
+const GOLDEN: [&str; 20] = [
     "01 8619012d0719012d0c1a0001000003",
     "02000000000000012c 868f19012c02001909ed011903e81864001a0001117019100082010582201a3b9ac9ff8203058\
      2040505f606000707",
@@ -139,6 +140,7 @@ const GOLDEN: [&str; 19] = [
     "080000000000000006 824301020301",
     "09abababababababababababababababab0000000000000102 8582820402192000040900820805",
     "0aabababababababababababababababab000000000000012c",
+    "0aabababababababababababababababab000000000000012c 81f5",
     "0babababababababababababababababab 845003030303030303030303030303030303846168616209622f6df582010\
      5",
     "0cabababababababababababababababab0002 82184d8201818f19012c02001909ed011903e81864001a00011170191\

@@ -177,7 +177,14 @@ impl Rows {
         assert!(self.dead.values().all(|row| row.references == 0 && row.died.is_some()));
         let inodes = self.inodes.values().filter_map(|row| row.key);
         let reaping = self.reaping.values().filter_map(|row| row.key);
-        let used: BTreeMap<_, _> = inodes.chain(reaping).map(|key| (key, 1)).collect();
+        let mut used: BTreeMap<DataKeyId, u64> = inodes.chain(reaping).map(|key| (key, 1)).collect();
+        for (inode, runs) in &self.runs {
+            let own = self.inodes.get(inode).map(|row| row.key);
+            let own = own.unwrap_or_else(|| self.reaping[inode].key);
+            for (_, run) in runs.iter().filter(|(_, run)| Some(run.key) != own) {
+                *used.entry(run.key).or_default() += 1;
+            }
+        }
         assert_eq!(used, self.keys.iter().map(|(id, row)| (*id, row.references)).collect());
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use weft_types::Inode;
-use weft_wire::meta::{AttributeChanges, Attributes, MetaOp, SetXattr, XattrMode};
+use weft_types::{FileOffset, Inode};
+use weft_wire::meta::{
+    Allocate, AllocateMode, AttributeChanges, Attributes, MetaOp, MetaReply, SetXattr, XattrMode,
+};
 
 use super::invariants;
 use super::memory::Memory;
@@ -101,6 +103,7 @@ fn a_large_file_is_reaped_bit_by_bit() {
             name: format!("user.{i}").into_bytes().into(),
             value: vec![1].into(),
             mode: XattrMode::Any,
+            kill_set_group_id: false,
         };
         world.run(&MetaOp::SetXattr(op)).expect("sets");
     }
@@ -130,4 +133,24 @@ fn an_ended_sessions_orphans_are_reaped_bit_by_bit() {
     assert!(finish(&mut world, 50) > 50);
     let kinds: Vec<_> = world.rows.rows.keys().map(|key| key[0]).collect();
     assert!(kinds.iter().all(|kind| [1, 2, 9, 16].contains(kind)), "nothing of it is left: {kinds:?}");
+}
+
+#[test]
+fn a_long_range_is_emptied_as_far_as_one_operation_may() {
+    let (mut world, file) = world();
+    let (mut start, end) = (1, 2 * RUNS - 2);
+    let mut rounds = 0;
+    while start < end {
+        let (mode, offset) = (AllocateMode::PunchHole, FileOffset::new(start));
+        let before = world.rows.clone();
+        let op = MetaOp::Allocate(Allocate { inode: file, mode, offset, len: end - start });
+        let Ok(MetaReply::Covered(covered)) = world.run(&op) else { panic!("punches") };
+        assert!(changed(&before, &world.rows) <= 4 * limits::INLINE_ROWS + 8);
+        invariants::check(&world.rows, world.names);
+        start += covered.len;
+        rounds += 1;
+    }
+    assert_eq!((start, rounds), (end, 3));
+    let left: Vec<u64> = world.map(file, 100).into_iter().map(|(offset, ..)| offset).collect();
+    assert_eq!(left, [0, 2 * RUNS - 2]);
 }

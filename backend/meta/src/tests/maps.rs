@@ -388,10 +388,11 @@ fn a_small_change_of_a_long_map_reads_few_rows() {
     for at in 0..400 {
         world.commit(file, &[(at * 10, 10)]).expect("commits");
     }
+    let mapped = (&crate::inodes::file(&world.rows, file).expect("a file")).into();
     let mut rows = Counting { rows: &mut world.rows, read: core::cell::Cell::new(0) };
-    let cleared = crate::map::clear(&mut rows, at(1), file, 500..510).expect("clears");
+    let cleared = crate::map::clear(&mut rows, at(1), mapped, 500..510).expect("clears");
     assert_eq!((cleared.runs, cleared.bytes), (1, 10));
     assert_eq!(rows.read.get(), 2, "the run, and the next one");
-    let cleared = crate::map::clear(&mut rows, at(1), file, 505..3505).expect("clears");
+    let cleared = crate::map::clear(&mut rows, at(1), mapped, 505..3505).expect("clears");
     assert_eq!((cleared.runs, cleared.bytes), (300, 2995));
 }

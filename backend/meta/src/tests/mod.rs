@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole: operations against a model, rules in tables, rows byte by byte.
 
+mod access_lists;
 mod compactions;
 mod damage;
 mod golden;
@@ -16,5 +17,7 @@ mod random;
 mod renames;
 mod row_keys;
 mod sessions;
+mod sharing;
+mod unnamed;
 mod world;
 mod xattrs;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use weft_types::{ByteCount, DataKeyId, ExtentSeq, Generation, Inode};
 use weft_wire::KeyBytes;
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Caller, Commit, FileKind, KeyGrant, MakeNode, MetaError, MetaOp, MetaReply,
-    Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
+    Allocate, AttributeChanges, Attributes, Caller, Commit, CopyRange, Covered, FileKind, KeyGrant, MakeNode,
+    MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
 };
 
 use super::world::{at, key_bytes};
@@ -25,6 +25,8 @@ pub(super) struct Node {
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) target: Vec<u8>,
     pub(super) key: Option<DataKeyId>,
+    /// It never had a name.
+    unnamed: bool,
 }
 
 impl Node {
@@ -81,6 +83,7 @@ impl Model {
             xattrs: BTreeMap::new(),
             target: Vec::new(),
             key: None,
+            unnamed: false,
         };
         self.nodes.insert(inode, node);
         self.next_inode += 1;
@@ -154,6 +157,7 @@ impl Model {
         directory.attributes.modified = now;
         directory.attributes.changed = now;
         if let Some(inode) = to {
+            self.node(inode).unnamed = false;
             self.change(inode);
             if self.nodes[&inode].is_directory() {
                 self.node(inode).parent = parent;
@@ -171,6 +175,24 @@ impl Model {
     pub(super) fn apply(&mut self, op: &MetaOp) -> Answer {
         match op {
             MetaOp::MakeNode(op) => self.make(op),
+            MetaOp::MakeUnnamed(op) => {
+                let directory = self.living(op.parent)?.attributes.clone();
+                let inode = self.add(op.parent, FileKind::File, op.mode & !op.umask, 0);
+                let node = self.node(inode);
+                node.unnamed = true;
+                if directory.mode & 0o2000 != 0 {
+                    node.attributes.gid = directory.gid;
+                }
+                self.opened(inode)
+            }
+            MetaOp::Accessed(accesses) => {
+                for access in accesses {
+                    if let Some(node) = self.nodes.get_mut(&access.inode) {
+                        node.attributes.accessed = node.attributes.accessed.max(access.at);
+                    }
+                }
+                Ok(MetaReply::Done)
+            }
             MetaOp::Unlink { parent, name } => self.remove(*parent, name, false),
             MetaOp::RemoveDirectory { parent, name } => self.remove(*parent, name, true),
             MetaOp::Link { inode, parent, name } => self.link(*inode, *parent, name),
@@ -184,6 +206,8 @@ impl Model {
                 Ok(MetaReply::Done)
             }
             MetaOp::Commit(op) => self.commit(op),
+            MetaOp::Allocate(op) => self.allocate(op),
+            MetaOp::CopyRange(op) => self.copy_range(op),
             MetaOp::Reap { inodes } => {
                 inodes.iter().for_each(|inode| self.reap(*inode));
                 Ok(MetaReply::Done)
@@ -207,9 +231,8 @@ impl Model {
             NewNode::CharDevice(device) => (FileKind::CharDevice, *device),
             NewNode::BlockDevice(device) => (FileKind::BlockDevice, *device),
         };
-        let mode = if kind == FileKind::Symlink { 0o777 } else { op.mode };
+        let mode = if kind == FileKind::Symlink { 0o777 } else { op.mode & !op.umask };
         let inode = self.add(op.parent, kind, mode, device);
-        let key = DataKeyId::new(self.next_key);
         let node = self.node(inode);
         if let Some(gid) = group {
             node.attributes.gid = gid;
@@ -218,13 +241,19 @@ impl Model {
         if let NewNode::Symlink { target } = &op.node {
             node.target = target.to_vec();
         }
-        node.key = (kind == FileKind::File).then_some(key);
         self.point(op.parent, &op.name, Some(inode));
-        let attributes = self.attributes(inode)?;
         if kind != FileKind::File {
-            return Ok(MetaReply::Attributes(attributes));
+            return Ok(MetaReply::Attributes(self.attributes(inode)?));
         }
+        self.opened(inode)
+    }
+
+    /// A new file gets a key.
+    fn opened(&mut self, inode: Inode) -> Answer {
+        let key = DataKeyId::new(self.next_key);
         self.next_key += 1;
+        self.node(inode).key = Some(key);
+        let attributes = self.attributes(inode)?;
         let key = KeyGrant { id: key, key: KeyBytes::new(key_bytes(key)) };
         Ok(MetaReply::Opened(Opened { attributes, key }))
     }
@@ -248,7 +277,7 @@ impl Model {
         }
         match (attributes.kind, attributes.links) {
             (FileKind::Directory, _) => return Err(MetaError::NotPermitted),
-            (_, 0) => return Err(MetaError::NotFound),
+            (_, 0) if !self.nodes[&inode].unnamed => return Err(MetaError::NotFound),
             _ => self.point(parent, name, Some(inode)),
         }
         Ok(MetaReply::Attributes(self.attributes(inode)?))
@@ -320,14 +349,19 @@ impl Model {
         if changes.mode.is_some() && kind == FileKind::Symlink {
             return Err(MetaError::NotPermitted);
         }
+        let caller = self.caller;
         let attributes = &mut self.node(inode).attributes;
         attributes.mode = changes.mode.unwrap_or(attributes.mode);
-        if (changes.uid.is_some() || changes.gid.is_some()) && kind == FileKind::File {
-            let group = if attributes.mode & 0o10 != 0 { 0o2000 } else { 0 };
+        let group = if attributes.mode & 0o10 != 0 { 0o2000 } else { 0 };
+        if (changes.uid.is_some() || changes.gid.is_some()) && kind != FileKind::Directory {
             attributes.mode &= !(0o4000 | group);
         }
         attributes.uid = changes.uid.unwrap_or(attributes.uid);
         attributes.gid = changes.gid.unwrap_or(attributes.gid);
+        if changes.kill_privileges && kind == FileKind::File {
+            let group = if attributes.gid == caller.gid { group } else { 0o2000 };
+            attributes.mode &= !(0o4000 | group);
+        }
         self.change(inode);
         Ok(MetaReply::Attributes(self.attributes(inode)?))
     }
@@ -341,6 +375,47 @@ impl Model {
         }
         self.change(op.inode);
         Ok(MetaReply::Done)
+    }
+
+    fn allocate(&mut self, op: &Allocate) -> Answer {
+        let now = at(self.now);
+        let file = self.file(op.inode)?;
+        if op.len == 0 {
+            return Err(MetaError::Invalid);
+        }
+        let (start, end) = (op.offset.get() as usize, (op.offset.get() + op.len) as usize);
+        if op.mode.extends() {
+            file.bytes.resize(file.bytes.len().max(end), None);
+        }
+        if op.mode.clears() {
+            let end = end.min(file.bytes.len());
+            file.bytes.get_mut(start..end).unwrap_or_default().fill(None);
+        }
+        file.attributes.modified = now;
+        self.change(op.inode);
+        let attributes = self.attributes(op.inode)?;
+        Ok(MetaReply::Covered(Covered { attributes, len: op.len }))
+    }
+
+    fn copy_range(&mut self, op: &CopyRange) -> Answer {
+        let now = at(self.now);
+        let (start, target) = (op.from_offset.get() as usize, op.to_offset.get() as usize);
+        let source = self.file(op.from)?.bytes.iter().skip(start).take(op.len as usize);
+        let copied: Vec<Byte> = source.copied().collect();
+        self.file(op.to)?;
+        let (len, overlaps) = (copied.len(), start.abs_diff(target) < copied.len());
+        if len > 0 && op.from == op.to && overlaps {
+            return Err(MetaError::Invalid);
+        }
+        if len > 0 {
+            let file = self.file(op.to)?;
+            file.bytes.resize(file.bytes.len().max(target + len), None);
+            file.bytes[target..target + len].copy_from_slice(&copied);
+            file.attributes.modified = now;
+            self.change(op.to);
+        }
+        let attributes = self.attributes(op.to)?;
+        Ok(MetaReply::Covered(Covered { attributes, len: len as u64 }))
     }
 
     fn commit(&mut self, op: &Commit) -> Answer {

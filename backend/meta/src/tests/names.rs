@@ -76,7 +76,7 @@ fn what_cannot_be_made_is_refused() {
         assert_eq!(world.make(parent, text, node), Err(error));
     }
     world.make(Inode::ROOT, "x", symlink(&long[1..])).expect("the longest target");
-    let op = MakeNode { parent: Inode::ROOT, name: name("y"), node: NewNode::File, mode: 0o10000 };
+    let op = MakeNode { parent: Inode::ROOT, name: name("y"), node: NewNode::File, mode: 0o10000, umask: 0 };
     assert_eq!(world.run(&MetaOp::MakeNode(op)), Err(MetaError::Invalid));
 }
 

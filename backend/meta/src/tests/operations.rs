@@ -2,7 +2,7 @@
 
 use weft_types::{ByteCount, Inode, Timestamp};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, MetaError, MetaOp, MetaReply, NewNode, Space, TimeChange,
+    Access, AttributeChanges, Attributes, MetaError, MetaOp, MetaReply, NewNode, Space, TimeChange,
 };
 
 use super::world::{World, at, attributes_of, key_bytes};
@@ -134,4 +134,38 @@ fn room_is_told_as_it_is() {
         inodes_free: (1 << 48) - 3,
     };
     assert_eq!(world.run(&MetaOp::GetSpace), Ok(MetaReply::Space(space)));
+}
+
+#[test]
+fn who_writes_without_privileges_takes_the_power_off_a_file() {
+    let mut world = World::new();
+    let (file, directory) = (world.file(Inode::ROOT, "f"), world.directory(Inode::ROOT, "d"));
+    // Before, whether the caller is of the group, after.
+    let rows =
+        [(0o6777, true, 0o777), (0o6767, true, 0o2767), (0o6767, false, 0o767), (0o1644, false, 0o1644)];
+    for (before, of_group, after) in rows {
+        world.caller.gid = 20;
+        set(&mut world, file, mode(before)).expect("sets");
+        world.caller.gid = if of_group { 20 } else { 21 };
+        let kill = AttributeChanges { size: Some(3), kill_privileges: true, ..AttributeChanges::default() };
+        assert_eq!(set(&mut world, file, kill).expect("shortens").mode, after, "{before:o}");
+    }
+    set(&mut world, directory, mode(0o6777)).expect("sets");
+    let kill = AttributeChanges { kill_privileges: true, ..AttributeChanges::default() };
+    assert_eq!(set(&mut world, directory, kill).expect("nothing to do").mode, 0o6777);
+}
+
+#[test]
+fn an_access_changes_one_time_and_only_forward() {
+    let mut world = World::new();
+    let file = world.file(Inode::ROOT, "f");
+    let before = world.attributes(file);
+    let accessed = |world: &mut World, seconds| {
+        let gone = Access { inode: Inode::new(99), at: at(seconds) };
+        let op = MetaOp::Accessed(vec![gone, Access { inode: file, at: at(seconds) }]);
+        assert_eq!(world.run(&op), Ok(MetaReply::Done));
+        world.attributes(file)
+    };
+    assert_eq!(accessed(&mut world, 50), Attributes { accessed: at(50), ..before.clone() });
+    assert_eq!(accessed(&mut world, 40).accessed, at(50));
 }

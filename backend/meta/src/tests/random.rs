@@ -2,10 +2,11 @@
 
 use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
-use weft_types::{ExtentId, ExtentSeq, Inode};
+use weft_types::{ExtentId, ExtentSeq, FileOffset, Inode};
 use weft_wire::meta::{
-    AttributeChanges, Attributes, Commit, FileKind, MakeNode, MapPage, MetaError, MetaOp, MetaReply, Name,
-    NewNode, ReadMap, Rename, RenameMode, SetXattr, XattrMode,
+    Access, Allocate, AllocateMode, AttributeChanges, Attributes, Commit, CopyRange, FileKind, MakeNode,
+    MakeUnnamed, MapPage, MetaError, MetaOp, MetaReply, Name, NewNode, ReadMap, Rename, RenameMode, SetXattr,
+    XattrMode,
 };
 
 use super::invariants;
@@ -21,16 +22,20 @@ type Set = (Option<u16>, Option<u32>);
 /// A step; inodes and names are picked from what there is when it is taken.
 #[derive(Debug, Clone)]
 enum Step {
-    Make { parent: u8, name: u8, node: u8, mode: u16 },
+    Make { parent: u8, name: u8, node: u8, modes: (u16, u16) },
+    MakeUnnamed { parent: u8, modes: (u16, u16) },
+    Accessed { inodes: Vec<u8>, at: i64 },
     Unlink { parent: u8, name: u8 },
     RemoveDirectory { parent: u8, name: u8 },
     Link { inode: u8, parent: u8, name: u8 },
     Rename { parent: u8, name: u8, new_parent: u8, new_name: u8, mode: RenameMode },
     Resize { file: u8, size: u64 },
-    SetAttributes { inode: u8, mode: Option<u16>, uid: Option<u32>, gid: Option<u32> },
+    SetAttributes { inode: u8, mode: Option<u16>, owner: (Option<u32>, Option<u32>), kill: bool },
     SetXattr { inode: u8, name: u8, len: usize, mode: XattrMode },
     RemoveXattr { inode: u8, name: u8 },
     Commit { file: u8, parts: Vec<(u64, u64)>, size_min: u64, timed: bool, set: Set },
+    Allocate { file: u8, mode: AllocateMode, offset: u64, len: u64 },
+    CopyRange { from: u8, from_offset: u64, to: u8, to_offset: u64, len: u64 },
     Reap { inode: u8 },
     NewSession { budget: usize },
 }
@@ -40,21 +45,36 @@ fn step() -> impl Strategy<Value = Step> {
     let xattr_mode = prop_oneof![Just(XattrMode::Any), Just(XattrMode::Create), Just(XattrMode::Replace)];
     let b = any::<u8>;
     let mode = 0_u16..0o10000;
+    let modes = (mode.clone(), prop_oneof![Just(0_u16), 0_u16..0o1000]);
     prop_oneof![
-        10 => (b(), b(), b(), mode.clone()).prop_map(|(parent, name, node, mode)| Step::Make { parent, name, node, mode }),
+        10 => (b(), b(), b(), modes.clone()).prop_map(|(parent, name, node, modes)| Step::Make { parent, name, node, modes }),
+        2 => (b(), modes).prop_map(|(parent, modes)| Step::MakeUnnamed { parent, modes }),
+        2 => (proptest::collection::vec(b(), 0..3), 0_i64..150).prop_map(|(inodes, at)| Step::Accessed { inodes, at }),
         3 => (b(), b()).prop_map(|(parent, name)| Step::Unlink { parent, name }),
         3 => (b(), b()).prop_map(|(parent, name)| Step::RemoveDirectory { parent, name }),
         3 => (b(), b(), b()).prop_map(|(inode, parent, name)| Step::Link { inode, parent, name }),
         8 => (b(), b(), b(), b(), rename_mode).prop_map(|(parent, name, new_parent, new_name, mode)| Step::Rename { parent, name, new_parent, new_name, mode }),
         3 => (b(), 0_u64..70).prop_map(|(file, size)| Step::Resize { file, size }),
-        2 => (b(), proptest::option::of(mode.clone()), proptest::option::of(0_u32..4), proptest::option::of(0_u32..4))
-            .prop_map(|(inode, mode, uid, gid)| Step::SetAttributes { inode, mode, uid, gid }),
+        2 => (b(), proptest::option::of(mode.clone()), (proptest::option::of(0_u32..4), proptest::option::of(0_u32..4)), any::<bool>())
+            .prop_map(|(inode, mode, owner, kill)| Step::SetAttributes { inode, mode, owner, kill }),
         3 => (b(), b(), 0_usize..9, xattr_mode).prop_map(|(inode, name, len, mode)| Step::SetXattr { inode, name, len, mode }),
         1 => (b(), b()).prop_map(|(inode, name)| Step::RemoveXattr { inode, name }),
         8 => (b(), proptest::collection::vec((0_u64..60, 1_u64..20), 0..4), 0_u64..80, any::<bool>(), (proptest::option::of(mode), proptest::option::of(0_u32..4)))
             .prop_map(|(file, parts, size_min, timed, set)| Step::Commit { file, parts, size_min, timed, set }),
+        3 => (b(), allocate_mode(), 0_u64..70, 0_u64..30).prop_map(|(file, mode, offset, len)| Step::Allocate { file, mode, offset, len }),
+        4 => (b(), 0_u64..70, b(), 0_u64..70, 0_u64..40).prop_map(|(from, from_offset, to, to_offset, len)| Step::CopyRange { from, from_offset, to, to_offset, len }),
         2 => b().prop_map(|inode| Step::Reap { inode }),
         1 => (1_usize..9).prop_map(|budget| Step::NewSession { budget }),
+    ]
+}
+
+fn allocate_mode() -> impl Strategy<Value = AllocateMode> {
+    prop_oneof![
+        Just(AllocateMode::Allocate),
+        Just(AllocateMode::AllocateKeepSize),
+        Just(AllocateMode::PunchHole),
+        Just(AllocateMode::ZeroRange),
+        Just(AllocateMode::ZeroRangeKeepSize),
     ]
 }
 
@@ -110,7 +130,7 @@ impl Pair {
 
     fn op(&mut self, step: &Step) -> MetaOp {
         match *step {
-            Step::Make { parent, name, node, mode } => {
+            Step::Make { parent, name, node, modes: (mode, umask) } => {
                 let node = match node % 10 {
                     0..3 => NewNode::File,
                     3..7 => NewNode::Directory,
@@ -118,7 +138,15 @@ impl Pair {
                     8 => NewNode::Fifo,
                     _ => NewNode::CharDevice(u32::from(name)),
                 };
-                MetaOp::MakeNode(MakeNode { parent: self.directory(parent), name: named(name), node, mode })
+                let parent = self.directory(parent);
+                MetaOp::MakeNode(MakeNode { parent, name: named(name), node, mode, umask })
+            }
+            Step::MakeUnnamed { parent, modes: (mode, umask) } => {
+                MetaOp::MakeUnnamed(MakeUnnamed { parent: self.directory(parent), mode, umask })
+            }
+            Step::Accessed { ref inodes, at } => {
+                let access = |inode: &u8| Access { inode: self.any(*inode), at: super::world::at(at) };
+                MetaOp::Accessed(inodes.iter().map(access).collect())
             }
             Step::Unlink { parent, name } => {
                 let parent = self.directory(parent);
@@ -142,10 +170,12 @@ impl Pair {
                 let changes = AttributeChanges { size: Some(size), ..AttributeChanges::default() };
                 MetaOp::SetAttributes { inode: self.of_kind(file, FileKind::File), changes }
             }
-            Step::SetAttributes { inode, mode, uid, gid } => {
+            Step::SetAttributes { inode, mode, owner: (uid, gid), kill } => {
                 // Without any change nothing is changed, times included; another test says so.
                 let mode = if uid.or(gid).is_none() { mode.or(Some(0o700)) } else { mode };
-                let changes = AttributeChanges { mode, uid, gid, ..AttributeChanges::default() };
+                let kill_privileges = kill;
+                let changes =
+                    AttributeChanges { mode, uid, gid, kill_privileges, ..AttributeChanges::default() };
                 MetaOp::SetAttributes { inode: self.any(inode), changes }
             }
             Step::SetXattr { inode, name, len, mode } => MetaOp::SetXattr(SetXattr {
@@ -153,6 +183,7 @@ impl Pair {
                 name: named(name).as_bytes().to_vec().into(),
                 value: vec![7; len].into(),
                 mode,
+                kill_set_group_id: false,
             }),
             Step::RemoveXattr { inode, name } => {
                 MetaOp::RemoveXattr { inode: self.any(inode), name: named(name).as_bytes().to_vec().into() }
@@ -165,6 +196,16 @@ impl Pair {
                 let changes = AttributeChanges { mode, uid, ..AttributeChanges::default() };
                 let attributes = Some(changes).filter(|changes| *changes != AttributeChanges::default());
                 MetaOp::Commit(Commit { inode, extents, size_min, modified, attributes })
+            }
+            Step::Allocate { file, mode, offset, len } => {
+                let (inode, offset) = (self.of_kind(file, FileKind::File), FileOffset::new(offset));
+                MetaOp::Allocate(Allocate { inode, mode, offset, len })
+            }
+            Step::CopyRange { from, from_offset, to, to_offset, len } => {
+                let file = |number| self.of_kind(number, FileKind::File);
+                let (from, to) = (file(from), file(to));
+                let (from_offset, to_offset) = (FileOffset::new(from_offset), FileOffset::new(to_offset));
+                MetaOp::CopyRange(CopyRange { from, from_offset, to, to_offset, len })
             }
             Step::Reap { inode } => {
                 let orphans = self.model.orphans();
@@ -205,6 +246,7 @@ impl Pair {
         let told = match reply {
             MetaReply::Attributes(attributes) => Some(attributes),
             MetaReply::Opened(opened) => Some(&opened.attributes),
+            MetaReply::Covered(covered) => Some(&covered.attributes),
             MetaReply::Removed(removed) => Some(&removed.attributes),
             MetaReply::Renamed { replaced } => replaced.as_ref().map(|removed| &removed.attributes),
             _ => return,
@@ -325,6 +367,7 @@ fn unchanged(mut reply: MetaReply) -> MetaReply {
     match &mut reply {
         MetaReply::Attributes(attributes) => attributes.change = 0,
         MetaReply::Opened(opened) => opened.attributes.change = 0,
+        MetaReply::Covered(covered) => covered.attributes.change = 0,
         MetaReply::Removed(removed) => removed.attributes.change = 0,
         MetaReply::Renamed { replaced: Some(removed) } => removed.attributes.change = 0,
         _ => {}

@@ -12,7 +12,13 @@ use crate::{Progress, is_mutation, session};
 const SLOT: SlotId = SlotId::new(3);
 
 fn make(text: &str) -> MetaOp {
-    MetaOp::MakeNode(MakeNode { parent: Inode::ROOT, name: name(text), node: NewNode::File, mode: 0o644 })
+    MetaOp::MakeNode(MakeNode {
+        parent: Inode::ROOT,
+        name: name(text),
+        node: NewNode::File,
+        mode: 0o644,
+        umask: 0,
+    })
 }
 
 /// What a runner does with a mutation.

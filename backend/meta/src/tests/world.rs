@@ -149,7 +149,7 @@ impl World {
     }
 
     pub(super) fn make(&mut self, parent: Inode, text: &str, node: NewNode) -> Result<Attributes, MetaError> {
-        let op = MakeNode { parent, name: name(text), node, mode: 0o755 };
+        let op = MakeNode { parent, name: name(text), node, mode: 0o755, umask: 0 };
         self.run(&MetaOp::MakeNode(op)).map(attributes_of)
     }
 

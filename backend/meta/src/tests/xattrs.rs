@@ -9,7 +9,13 @@ use super::world::World;
 use XattrMode::{Any, Create, Replace};
 
 fn set(world: &mut World, name: &[u8], value: &[u8], mode: XattrMode) -> Result<MetaReply, MetaError> {
-    let op = SetXattr { inode: Inode::ROOT, name: name.to_vec().into(), value: value.to_vec().into(), mode };
+    let op = SetXattr {
+        inode: Inode::ROOT,
+        name: name.to_vec().into(),
+        value: value.to_vec().into(),
+        mode,
+        kill_set_group_id: false,
+    };
     world.run(&MetaOp::SetXattr(op))
 }
 

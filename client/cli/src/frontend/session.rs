@@ -113,6 +113,7 @@ fn config(
         container: plan.container.to_string(),
         replaces,
         memory: MEMORY_DEFAULT,
+        access_times: true,
     })
 }
 

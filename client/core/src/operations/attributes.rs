@@ -47,17 +47,20 @@ impl Core {
         if let Some(state) = state {
             state.overlay(&mut attributes);
         }
+        self.accesses.overlay(&mut attributes);
         Some(attributes)
     }
 
     /// What the owner answered, with what is dirty on top.
     pub(super) fn present(&self, mut attributes: Attributes) -> Attributes {
+        self.accesses.overlay(&mut attributes);
         let Some(file) = self.files.peek(attributes.inode) else { return attributes };
         let mut state = file.lock();
         if let Some(newer) = self.names.attributes(attributes.inode)
             && newer.change > attributes.change
         {
             attributes = newer;
+            self.accesses.overlay(&mut attributes);
         }
         state.follow(&attributes, self.session.is_read_only());
         state.overlay(&mut attributes);
@@ -73,6 +76,9 @@ impl Core {
     ) -> Option<Result<Attributes, FsError>> {
         if !self.session.is_serving() || self.session.is_read_only() {
             return None;
+        }
+        if changes.accessed.is_some() {
+            self.accesses.forget(inode);
         }
         let file = self.files.peek(inode)?;
         let mut state = file.lock();

@@ -40,6 +40,7 @@ impl Core {
         let MetaReply::Directory(page) = self.ask(MetaOp::ListDirectory(op)).await? else {
             return Err(FsError::Protocol);
         };
+        self.note_access(directory);
         for entry in &page.entries {
             self.names.remember_entry(ticket, directory, entry.name.clone(), Some(entry.inode));
             if let Some(attributes) = &entry.attributes {

@@ -142,8 +142,8 @@ impl Core {
         self.references.forget(inode, references);
     }
 
-    /// Makes a file, directory, symbolic link or special file; durable when answered. `mode` has the umask applied.
-    /// Counts a reference, as [`lookup`](Self::lookup).
+    /// Makes a file, directory, symbolic link or special file; durable when answered. `umask` takes bits off `mode`,
+    /// unless the directory has a default access list; 0 when it is applied already. Counts a reference, as [`lookup`](Self::lookup).
     ///
     /// # Errors
     /// What the owner refuses, such as `Refused(Exists)`; any of [`FsError`] when it cannot be asked.
@@ -154,13 +154,15 @@ impl Core {
         name: Name,
         node: NewNode,
         mode: u16,
+        umask: u16,
     ) -> Result<Attributes, FsError> {
         let core = Arc::clone(self);
-        let made = async move { core.make(caller, MakeNode { parent, name, node, mode }).await };
+        let made = async move { core.make(caller, MakeNode { parent, name, node, mode, umask }).await };
         self.complete(made).await.map(|(attributes, _)| attributes)
     }
 
-    /// Makes a regular file and opens it; durable when answered. Counts a reference, as [`lookup`](Self::lookup).
+    /// Makes a regular file and opens it; durable when answered. `mode`, `umask` and the reference as of
+    /// [`make_node`](Self::make_node).
     ///
     /// # Errors
     /// As [`make_node`](Self::make_node).
@@ -170,10 +172,11 @@ impl Core {
         parent: Inode,
         name: Name,
         mode: u16,
+        umask: u16,
         open: OpenMode,
     ) -> Result<(Attributes, HandleId), FsError> {
         let core = Arc::clone(self);
-        let node = MakeNode { parent, name, node: NewNode::File, mode };
+        let node = MakeNode { parent, name, node: NewNode::File, mode, umask };
         let made = async move { core.make(caller, node).await };
         let (attributes, file) = self.complete(made).await?;
         let handle = self.handles.open(file.ok_or(FsError::Protocol)?, open)?;
@@ -189,6 +192,7 @@ impl Core {
         let change = self.names.change([parent]);
         self.names.forget_entry(parent, name.clone());
         let done = self.session.change(caller, MetaOp::MakeNode(node)).await;
+        let inherited = done.as_ref().is_ok_and(|done| done.inherited);
         let (attributes, file) = match self.touched(&[parent], done)? {
             MetaReply::Opened(opened) => {
                 let file = self.new_file(&opened);
@@ -200,7 +204,9 @@ impl Core {
         self.names.set_entry(parent, name, Some(attributes.inode));
         self.names.set_attributes(&attributes);
         self.names.set_parent(&attributes, parent);
-        self.names.set_no_xattrs(attributes.inode);
+        if !inherited {
+            self.names.set_no_xattrs(attributes.inode);
+        }
         self.names.set_whole(&attributes);
         self.references.remember(attributes.inode);
         drop(change);
@@ -225,7 +231,7 @@ impl Core {
         done.map(|done| done.reply)
     }
 
-    fn new_file(&self, opened: &Opened) -> Pinned {
+    pub(super) fn new_file(&self, opened: &Opened) -> Pinned {
         let file = self.files.pin(&opened.attributes);
         let mut state = file.lock();
         state.map = ExtentMap::of_new_file();
@@ -312,6 +318,7 @@ impl Core {
             let attributes = attributes_of(core.touched(&[parent], done)?)?;
             core.names.set_entry(parent, name, Some(inode));
             core.names.set_attributes(&attributes);
+            core.references.named(inode);
             core.references.remember(inode);
             Ok(core.present(attributes))
         };
@@ -319,7 +326,7 @@ impl Core {
     }
 
     /// Commits what is dirty of a file, when it is one.
-    async fn commit_inode(self: &Arc<Self>, inode: Inode) -> Result<(), FsError> {
+    pub(super) async fn commit_inode(self: &Arc<Self>, inode: Inode) -> Result<(), FsError> {
         match self.files.find(inode) {
             Some(file) => self.commit_all(&file).await,
             None => Ok(()),

@@ -109,6 +109,7 @@ impl Core {
         }
         let mut prepared = prepare(&open.file, offset, len.min(READ_BYTES_MAX)).ok()?;
         let slices = prepared.parts.iter().map(|part| self.cached(part)).collect::<Option<Vec<_>>>()?;
+        self.note_read(&open);
         self.fetch_ahead(&open.file, offset, len, open.advise(offset, len));
         if prepared.only().is_some() {
             return slices.into_iter().next().map(Ok);
@@ -136,6 +137,7 @@ impl Core {
             // Another session writes: a changed file's map is asked for anew.
             self.attributes(open.file.inode).await?;
         }
+        self.note_read(&open);
         let len = len.min(READ_BYTES_MAX);
         let advice = open.advise(offset, len);
         let mut error = FetchError::Unreadable;

@@ -15,7 +15,10 @@ impl Core {
     /// `Refused(Invalid)` for anything else; any of [`FsError`] when the owner cannot be asked.
     pub async fn read_link(self: &Arc<Self>, inode: Inode) -> Result<Vec<u8>, FsError> {
         match self.ask(MetaOp::ReadLink { inode }).await? {
-            MetaReply::Target(target) => Ok(target.into()),
+            MetaReply::Target(target) => {
+                self.note_access(inode);
+                Ok(target.into())
+            }
             _ => Err(FsError::Protocol),
         }
     }
@@ -28,6 +31,7 @@ impl Core {
         if let Some(answer) = self.try_get_xattr(inode, name) {
             return answer;
         }
+        self.settle_access_list(inode, name).await?;
         // Kernels ask for names that hardly any inode has: which ones there are answers all of them.
         if !self.list_xattrs(inode).await?.iter().any(|known| known == name) {
             return Err(MetaError::NoAttribute.into());
@@ -62,7 +66,8 @@ impl Core {
         Ok(names)
     }
 
-    /// Sets an extended attribute; durable when answered.
+    /// Sets an extended attribute; durable when answered. An access list (`system.posix_acl_access`) sets the mode as well:
+    /// `kill_set_group_id` takes set-group-id off with it.
     ///
     /// # Errors
     /// What the owner refuses; any of [`FsError`] when it cannot be asked.
@@ -73,9 +78,11 @@ impl Core {
         name: &[u8],
         value: &[u8],
         mode: XattrMode,
+        kill_set_group_id: bool,
     ) -> Result<(), FsError> {
+        self.settle_access_list(inode, name).await?;
         let (name, value) = (ByteVec::from(name.to_vec()), ByteVec::from(value.to_vec()));
-        let op = MetaOp::SetXattr(SetXattr { inode, name, value, mode });
+        let op = MetaOp::SetXattr(SetXattr { inode, name, value, mode, kill_set_group_id });
         self.change_xattrs(caller, inode, op).await
     }
 
@@ -89,8 +96,14 @@ impl Core {
         inode: Inode,
         name: &[u8],
     ) -> Result<(), FsError> {
+        self.settle_access_list(inode, name).await?;
         let op = MetaOp::RemoveXattr { inode, name: ByteVec::from(name.to_vec()) };
         self.change_xattrs(caller, inode, op).await
+    }
+
+    /// A mode that waits for bytes of its file changes the access list, and the list the mode: neither overtakes the other.
+    async fn settle_access_list(self: &Arc<Self>, inode: Inode, name: &[u8]) -> Result<(), FsError> {
+        if name == b"system.posix_acl_access" { self.commit_inode(inode).await } else { Ok(()) }
     }
 
     async fn change_xattrs(

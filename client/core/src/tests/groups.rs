@@ -204,20 +204,20 @@ async fn when_the_mount_dies_what_was_fsynced_is_there_and_the_rest_is_whole_or_
 async fn names_in_a_directory_that_was_made_here_are_not_asked_for() {
     let fake = Fake::new();
     let core = mount(&fake);
-    let made = core.make_node(caller(), ROOT, name("d"), weft_wire::meta::NewNode::Directory, 0o755).await;
+    let made = core.make_node(caller(), ROOT, name("d"), weft_wire::meta::NewNode::Directory, 0o755, 0).await;
     let directory = made.expect("makes").inode;
     let calls = fake.calls();
     let missing = core.try_lookup(directory, &name("x")).expect("memory knows");
     assert!(missing.is_err());
-    core.create(caller(), directory, name("x"), 0o644, READ_WRITE).await.expect("creates");
+    core.create(caller(), directory, name("x"), 0o644, 0, READ_WRITE).await.expect("creates");
     assert!(core.try_lookup(directory, &name("x")).expect("memory knows").is_ok());
     core.unlink(caller(), directory, name("x")).await.expect("unlinks");
     assert!(core.try_lookup(directory, &name("x")).expect("memory knows").is_err());
     assert_eq!(fake.calls() - calls, 2);
     // A refused removal leaves the name where it is.
-    let inner = core.make_node(caller(), directory, name("y"), weft_wire::meta::NewNode::Directory, 0o755);
+    let inner = core.make_node(caller(), directory, name("y"), weft_wire::meta::NewNode::Directory, 0o755, 0);
     let inner = inner.await.expect("makes").inode;
-    core.create(caller(), inner, name("z"), 0o644, READ_WRITE).await.expect("creates");
+    core.create(caller(), inner, name("z"), 0o644, 0, READ_WRITE).await.expect("creates");
     core.remove_directory(caller(), directory, name("y")).await.expect_err("it is not empty");
     assert_eq!(core.lookup(directory, &name("y")).await.expect("it is there").inode, inner);
 }

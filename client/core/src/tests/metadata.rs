@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use weft_meta::slot::{self, Attempt};
 use weft_meta::{
     Context, GroupEpochs, KeyMaker, NameHasher, NewKey, Progress, RowKey, SessionRow, SpaceView, Transaction,
-    continue_work, execute, format, is_mutation, session, touched,
+    continue_work, execute, format, inherited, is_mutation, session, touched,
 };
 use weft_types::{
     ByteCount, DataKeyId, Epoch, FilesystemId, GroupId, Inode, NameHash, NodeId, SessionId, Timestamp,
@@ -141,7 +141,8 @@ impl Owner {
         let reply = self.run(call)?;
         let rows = self.rows.clone();
         let touched = self.with_context(call.session, |cx| touched(&rows, cx, &call.op))?;
-        Ok(MetaDone { reply, touched })
+        let inherited = inherited(&rows, &call.op, &reply)?;
+        Ok(MetaDone { reply, touched, inherited })
     }
 
     /// One operation as a runner carries it out: exactly once.

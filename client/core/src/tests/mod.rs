@@ -2,6 +2,7 @@
 //!
 //! Time is virtual: it moves on only while everything waits.
 
+mod accesses;
 mod ahead;
 mod compaction;
 mod drives;
@@ -15,8 +16,11 @@ mod model;
 mod names;
 mod network;
 mod placement;
+mod privileges;
+mod ranges;
 mod room;
 mod sessions;
+mod unnamed;
 mod writes;
 
 use std::sync::Arc;
@@ -65,6 +69,10 @@ fn mount(fake: &Arc<Fake>) -> Arc<Core> {
 }
 
 fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
+    attach(fake, read_only, false)
+}
+
+fn attach(fake: &Arc<Fake>, read_only: bool, access_times: bool) -> Arc<Core> {
     let opened = fake.open_session(read_only);
     let attachment = Attachment {
         backend: Arc::clone(fake) as _,
@@ -76,6 +84,7 @@ fn mount_as(fake: &Arc<Fake>, read_only: bool) -> Arc<Core> {
         filesystem: "default".to_owned(),
         mount: "/mnt".to_owned(),
         sealing_threads: false,
+        access_times,
     };
     Core::attach(attachment, Handle::current())
 }
@@ -102,7 +111,7 @@ pub(crate) fn directory() -> Attributes {
 }
 
 async fn create(core: &Arc<Core>, text: &str) -> (Attributes, HandleId) {
-    core.create(caller(), ROOT, name(text), 0o644, READ_WRITE).await.expect("creates")
+    core.create(caller(), ROOT, name(text), 0o644, 0, READ_WRITE).await.expect("creates")
 }
 
 /// A file with these bytes, committed and closed.

@@ -6,9 +6,10 @@ use proptest::option;
 use proptest::prelude::*;
 use tokio::time::sleep;
 use weft_types::Timestamp;
-use weft_wire::meta::{AttributeChanges, TimeChange};
+use weft_wire::meta::{AllocateMode, AttributeChanges, MetaError, TimeChange};
 
 use super::*;
+use crate::{FsError, SeekWhat};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -18,6 +19,15 @@ enum Step {
         seed: u64,
     },
     Resize(usize),
+    Allocate {
+        mode: AllocateMode,
+        offset: usize,
+        len: usize,
+    },
+    /// From, to, length.
+    Copy(usize, usize, usize),
+    /// The first data at or behind an offset.
+    Seek(usize),
     /// Mode, owner, modification time.
     Set(Option<u16>, Option<u32>, Option<u32>),
     Fsync,
@@ -44,6 +54,10 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..SPACE, len.clone(), any::<u64>())
             .prop_map(|(offset, len, seed)| Step::Write { offset, len, seed }),
         2 => (0..SPACE).prop_map(Step::Resize),
+        3 => (allocate_mode(), 0..SPACE, len.clone())
+            .prop_map(|(mode, offset, len)| Step::Allocate { mode, offset, len }),
+        3 => (0..SPACE, 0..SPACE, len.clone()).prop_map(|(from, to, len)| Step::Copy(from, to, len)),
+        2 => (0..SPACE).prop_map(Step::Seek),
         4 => (option::of(mode), option::of(0..4_u32), option::of(any::<u32>()))
             .prop_map(|(mode, uid, time)| Step::Set(mode, uid, time)),
         2 => Just(Step::Fsync),
@@ -53,6 +67,16 @@ fn step() -> impl Strategy<Value = Step> {
         // One group of the three has neither of these drives: it goes on taking writes.
         1 => (0..2_u8).prop_map(Step::Kill),
         1 => Just(Step::Outage),
+    ]
+}
+
+fn allocate_mode() -> impl Strategy<Value = AllocateMode> {
+    prop_oneof![
+        Just(AllocateMode::Allocate),
+        Just(AllocateMode::AllocateKeepSize),
+        Just(AllocateMode::PunchHole),
+        Just(AllocateMode::ZeroRange),
+        Just(AllocateMode::ZeroRangeKeepSize),
     ]
 }
 
@@ -98,6 +122,20 @@ impl Run {
                 self.model.resize(size, 0);
                 self.modified = None;
             }
+            Step::Allocate { mode, offset, len } => {
+                self.core.allocate(self.handle, mode, offset as u64, len as u64).await.expect("allocates");
+                let end = offset + len;
+                if mode.extends() {
+                    self.model.resize(self.model.len().max(end), 0);
+                }
+                let end = end.min(self.model.len());
+                if mode.clears() && offset < end {
+                    self.model[offset..end].fill(0);
+                }
+                self.modified = None;
+            }
+            Step::Copy(from, to, len) => self.copy(from, to, len).await,
+            Step::Seek(offset) => self.seek(offset).await,
             Step::Fsync => self.core.fsync(self.handle).await.expect("commits"),
             Step::Wait => sleep(Duration::from_secs(6)).await,
             Step::Remount => {
@@ -125,6 +163,45 @@ impl Run {
             }
         }
         self.shows_the_model().await;
+    }
+
+    async fn copy(&mut self, from: usize, to: usize, len: usize) {
+        let source = self.model.get(from..).unwrap_or_default();
+        let source = source[..len.min(source.len())].to_vec();
+        let handle = self.handle;
+        let copied = self.core.copy_range(handle, from as u64, handle, to as u64, len as u64).await;
+        if !source.is_empty() && from.abs_diff(to) < source.len() {
+            assert_eq!(copied, Err(FsError::Refused(MetaError::Invalid)));
+            return;
+        }
+        assert_eq!(copied, Ok(source.len() as u64));
+        if !source.is_empty() {
+            self.model.resize(self.model.len().max(to + source.len()), 0);
+            self.model[to..to + source.len()].copy_from_slice(&source);
+            self.modified = None;
+        }
+    }
+
+    /// What is skipped on the way to data reads as zeroes, and where the data ends there is a hole.
+    async fn seek(&self, offset: usize) {
+        let data = self.core.seek(self.handle, offset as u64, SeekWhat::Data).await;
+        let rest = self.model.get(offset..).unwrap_or_default();
+        let skipped = match data {
+            Ok(found) => found as usize - offset,
+            Err(error) => {
+                assert_eq!(error, FsError::BeyondEnd);
+                rest.len()
+            }
+        };
+        assert!(rest[..skipped].iter().all(|byte| *byte == 0), "data is found from {offset} on");
+        let hole = self.core.seek(self.handle, offset as u64, SeekWhat::Hole).await;
+        match hole {
+            Ok(found) => {
+                assert!(!rest.is_empty() && found <= self.model.len() as u64);
+                assert_eq!(found == offset as u64, data != Ok(offset as u64), "a hole or data");
+            }
+            Err(error) => assert_eq!((error, rest.is_empty()), (FsError::BeyondEnd, true)),
+        }
     }
 
     async fn shows_the_model(&self) {

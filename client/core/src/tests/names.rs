@@ -32,7 +32,7 @@ async fn what_the_session_knows_is_not_asked_again() {
 async fn who_goes_on_in_a_directory_need_not_ask_what_became_of_it() {
     let fake = Fake::new();
     let core = mount(&fake);
-    let made = core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755).await.expect("makes");
+    let made = core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755, 0).await.expect("makes");
     let (file, _) = create(&core, "f").await;
     let (directory, here) = (made.inode, |text: &str| (ROOT, name(text)));
     let calls = fake.calls();
@@ -41,7 +41,7 @@ async fn who_goes_on_in_a_directory_need_not_ask_what_became_of_it() {
     core.rename(caller(), here("f"), (directory, name("f")), RenameMode::Replace).await.expect("moves");
     core.rename(caller(), here("g"), (directory, name("f")), RenameMode::Exchange).await.expect("exchanges");
     core.unlink(caller(), directory, name("l")).await.expect("unlinks");
-    core.make_node(caller(), directory, name("e"), NewNode::Directory, 0o700).await.expect("makes");
+    core.make_node(caller(), directory, name("e"), NewNode::Directory, 0o700, 0).await.expect("makes");
     core.remove_directory(caller(), directory, name("e")).await.expect("removes");
     assert_eq!(fake.calls() - calls, 7);
     let fresh = mount_as(&fake, true);
@@ -49,7 +49,7 @@ async fn who_goes_on_in_a_directory_need_not_ask_what_became_of_it() {
         let known = core.try_attributes(inode).expect("it is in memory").expect("known");
         assert_eq!(known, fresh.attributes(inode).await.expect("known"));
     }
-    core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755).await.expect_err("it is there");
+    core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755, 0).await.expect_err("it is there");
     assert!(core.try_attributes(ROOT).is_some(), "what is refused changes nothing");
 }
 
@@ -126,9 +126,9 @@ async fn an_unlinked_file_works_while_it_is_open_and_goes_after() {
 async fn listings_begin_with_the_directory_and_its_parent() {
     let fake = Fake::new();
     let core = mount(&fake);
-    let made = core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755).await.expect("makes");
+    let made = core.make_node(caller(), ROOT, name("d"), NewNode::Directory, 0o755, 0).await.expect("makes");
     for text in ["x", "y", "z"] {
-        core.create(caller(), made.inode, name(text), 0o644, READ_ONLY).await.expect("creates");
+        core.create(caller(), made.inode, name(text), 0o644, 0, READ_ONLY).await.expect("creates");
     }
     let mut seen = Vec::new();
     let mut after = 0;
@@ -155,10 +155,10 @@ async fn links_and_attributes_are_what_was_set() {
     let fake = Fake::new();
     let core = mount(&fake);
     let target = NewNode::Symlink { target: b"../x".to_vec().into() };
-    let link = core.make_node(caller(), ROOT, name("l"), target, 0o777).await.expect("makes");
+    let link = core.make_node(caller(), ROOT, name("l"), target, 0o777, 0).await.expect("makes");
     assert_eq!(core.read_link(link.inode).await.expect("a target"), b"../x");
     let (file, _) = create(&core, "f").await;
-    core.set_xattr(caller(), file.inode, b"user.a", b"1", XattrMode::Create).await.expect("sets");
+    core.set_xattr(caller(), file.inode, b"user.a", b"1", XattrMode::Create, false).await.expect("sets");
     assert_eq!(core.get_xattr(file.inode, b"user.a").await.expect("is set"), b"1");
     assert_eq!(core.list_xattrs(file.inode).await.expect("lists"), [b"user.a"]);
     core.remove_xattr(caller(), file.inode, b"user.a").await.expect("removes");

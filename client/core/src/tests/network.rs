@@ -146,6 +146,7 @@ impl Cluster {
             container: String::new(),
             replaces: None,
             memory: MEMORY_MIN,
+            access_times: false,
         }
     }
 }

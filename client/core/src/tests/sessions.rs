@@ -32,7 +32,7 @@ async fn an_operation_that_is_given_up_still_happens_and_is_known() {
     let fake = Fake::new();
     let core = mount(&fake);
     fake.state().owner_silent = true;
-    let given_up = core.create(caller(), ROOT, name("a"), 0o644, READ_WRITE);
+    let given_up = core.create(caller(), ROOT, name("a"), 0o644, 0, READ_WRITE);
     assert!(tokio::time::timeout(Duration::from_secs(1), given_up).await.is_err());
     fake.state().owner_silent = false;
     sleep(Duration::from_secs(10)).await;

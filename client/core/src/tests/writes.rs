@@ -62,7 +62,7 @@ async fn a_sync_write_is_committed_when_answered() {
     let fake = Fake::new();
     let core = mount(&fake);
     let mode = OpenMode { sync: true, ..READ_WRITE };
-    let (_, handle) = core.create(caller(), ROOT, name("a"), 0o600, mode).await.expect("creates");
+    let (_, handle) = core.create(caller(), ROOT, name("a"), 0o600, 0, mode).await.expect("creates");
     core.write(handle, 0, b"x").await.expect("writes");
     assert_eq!(core.counts().dirty_bytes, 0);
 }
@@ -72,7 +72,7 @@ async fn appends_go_to_the_end_whatever_their_offset() {
     let fake = Fake::new();
     let core = mount(&fake);
     let mode = OpenMode { append: true, ..READ_WRITE };
-    let (attributes, handle) = core.create(caller(), ROOT, name("a"), 0o600, mode).await.expect("creates");
+    let (attributes, handle) = core.create(caller(), ROOT, name("a"), 0o600, 0, mode).await.expect("creates");
     for part in [b"one", b"two"] {
         core.write(handle, 0, part).await.expect("writes");
         core.fsync(handle).await.expect("commits");

@@ -123,4 +123,19 @@ pub struct AttributeChanges {
     /// New modification time.
     #[n(5)]
     pub modified: Option<TimeChange>,
+    /// Of a regular file, takes set-user-id off, and set-group-id where the group may execute or is not the caller's: somebody
+    /// without privileges changes what the file holds. After a new mode.
+    #[n(6)]
+    #[cbor(default, skip_if = "is_false")]
+    pub kill_privileges: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the derived encoder calls it")]
+pub(crate) const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the derived encoder calls it")]
+pub(super) const fn is_zero(mask: &u16) -> bool {
+    *mask == 0
 }

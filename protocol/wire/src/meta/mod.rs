@@ -5,14 +5,17 @@ mod error;
 mod map;
 mod name;
 mod op;
+mod range;
 mod reply;
 
+pub(crate) use attributes::is_false;
 pub use attributes::{AttributeChanges, Attributes, Caller, FileKind, TimeChange};
 pub use error::MetaError;
 pub use map::{ENTRIES_MAX, FOUND_ENTRIES_MAX, KeyGrant, MapEntry, NewExtent};
 pub use name::{NAME_BYTES_MAX, Name, NameError};
 pub use op::{
-    Commit, Compact, FILES_MAX, ListDirectory, MakeNode, MetaOp, NewNode, ReadMap, Rename, RenameMode,
-    SYMLINK_BYTES_MAX, SetXattr, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode,
+    Access, Commit, Compact, FILES_MAX, ListDirectory, MakeNode, MakeUnnamed, MetaOp, NewNode, ReadMap,
+    Rename, RenameMode, SYMLINK_BYTES_MAX, SetXattr, XATTR_NAME_BYTES_MAX, XATTR_VALUE_BYTES_MAX, XattrMode,
 };
-pub use reply::{DirectoryEntry, DirectoryPage, Found, MapPage, MetaReply, Opened, Removed, Space};
+pub use range::{Allocate, AllocateMode, CopyRange};
+pub use reply::{Covered, DirectoryEntry, DirectoryPage, Found, MapPage, MetaReply, Opened, Removed, Space};

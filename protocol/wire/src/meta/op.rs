@@ -4,7 +4,8 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use weft_types::{FileOffset, Inode, Timestamp};
 
-use super::{AttributeChanges, MapEntry, Name, NewExtent};
+use super::attributes::{is_false, is_zero};
+use super::{Allocate, AttributeChanges, CopyRange, MapEntry, Name, NewExtent};
 
 /// Longest target of a symbolic link in bytes (Linux `PATH_MAX` less its NUL).
 pub const SYMLINK_BYTES_MAX: usize = 4095;
@@ -73,7 +74,7 @@ pub enum MetaOp {
         #[n(1)]
         name: Name,
     },
-    /// Gives an inode another name. Answers [`Attributes`](super::MetaReply::Attributes).
+    /// Gives an inode another name, or its first one. Answers [`Attributes`](super::MetaReply::Attributes).
     #[n(6)]
     Link {
         /// Which inode; not a directory.
@@ -159,6 +160,22 @@ pub enum MetaOp {
     /// [`FILES_MAX`]. Answers [`Committed`](super::MetaReply::Committed).
     #[n(20)]
     CommitFiles(#[n(0)] Vec<Commit>),
+    /// Allocates, empties or zeroes a range of a file. Answers [`Covered`](super::MetaReply::Covered): of a range with very
+    /// many runs a part is done, and the rest is to be asked for.
+    #[n(21)]
+    Allocate(#[n(0)] Allocate),
+    /// Puts a range of a file in another place, of it or of another file. Answers [`Covered`](super::MetaReply::Covered) with
+    /// the attributes of the file that it is put into: the range may end before it does, and of very many runs a part is done.
+    #[n(22)]
+    CopyRange(#[n(0)] CopyRange),
+    /// Makes a regular file without a name, which stays until the session [reaps](Self::Reap) it or ends, unless a
+    /// [link](Self::Link) gives it its first name. Answers [`Opened`](super::MetaReply::Opened).
+    #[n(23)]
+    MakeUnnamed(#[n(0)] MakeUnnamed),
+    /// Inodes were read: their access times become these, unless they are later already, and nothing else changes. At most
+    /// [`ENTRIES_MAX`](super::ENTRIES_MAX); those that are gone are ignored. Answers [`Done`](super::MetaReply::Done).
+    #[n(24)]
+    Accessed(#[n(0)] Vec<Access>),
 }
 
 /// Most files of one [`MetaOp::CommitFiles`].
@@ -176,9 +193,39 @@ pub struct MakeNode {
     /// What to make.
     #[n(2)]
     pub node: NewNode,
-    /// Permission bits, the caller's umask already applied: `0..=0o7777`.
+    /// Permission bits: `0..=0o7777`.
     #[n(3)]
     pub mode: u16,
+    /// Permission bits that are taken off, unless the directory has a default access list, which then says what they are. 0
+    /// when the caller's umask is already applied.
+    #[n(4)]
+    #[cbor(default, skip_if = "is_zero")]
+    pub umask: u16,
+}
+
+/// Makes a regular file that has no name yet (Linux `O_TMPFILE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct MakeUnnamed {
+    /// The directory that it would be in: says its group and its access list.
+    #[n(0)]
+    pub parent: Inode,
+    /// Permission bits: `0..=0o7777`.
+    #[n(1)]
+    pub mode: u16,
+    /// As [`MakeNode::umask`].
+    #[n(2)]
+    pub umask: u16,
+}
+
+/// When an inode was read last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Access {
+    /// Which inode.
+    #[n(0)]
+    pub inode: Inode,
+    /// When.
+    #[n(1)]
+    pub at: Timestamp,
 }
 
 /// What to make.
@@ -294,6 +341,11 @@ pub struct SetXattr {
     /// Whether it may or must exist.
     #[n(3)]
     pub mode: XattrMode,
+    /// Of an access list: takes set-group-id off, as for a caller who is not in the file's group (Linux
+    /// `FUSE_SETXATTR_ACL_KILL_SGID`).
+    #[n(4)]
+    #[cbor(default, skip_if = "is_false")]
+    pub kill_set_group_id: bool,
 }
 
 /// Asks for a page of a file's extent map.

@@ -52,6 +52,20 @@ pub enum MetaReply {
     /// A regular file and its whole map, as they are at one moment.
     #[n(12)]
     Found(#[n(0)] Found),
+    /// An operation on a range is done as far as this tells.
+    #[n(13)]
+    Covered(#[n(0)] Covered),
+}
+
+/// How far an operation on a range of a file has come.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Covered {
+    /// Attributes of the file that it changes, as they are now.
+    #[n(0)]
+    pub attributes: Attributes,
+    /// It is done for so many bytes from the beginning of the range: at least 1, unless there was nothing to do.
+    #[n(1)]
+    pub len: u64,
 }
 
 /// A regular file that may be read and written.

@@ -28,6 +28,7 @@ fn directory(text: &str) -> MetaOp {
         name: name(text),
         node: NewNode::Directory,
         mode: 0o755,
+        umask: 0,
     })
 }
 

@@ -60,6 +60,7 @@ async fn the_next_batch_fills_while_one_is_in_flight_and_is_bounded() {
             name: format!("user.{}", filled % 16).into_bytes().into(),
             value: value.clone().into(),
             mode: weft_wire::meta::XattrMode::Any,
+            kill_set_group_id: false,
         });
         let call = frontend.call(op);
         match execute(&owner, &call).expect("serves") {
