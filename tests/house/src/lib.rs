@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 24] = [
+pub const PLAN: [(&str, Room); 25] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -49,6 +49,7 @@ pub const PLAN: [(&str, Room); 24] = [
     ("weft-device", room("backend", Layer::Shell)),
     ("weft-drive", room("backend", Layer::Process)),
     ("weft-meta", room("backend", Layer::PureCoreAbove)),
+    ("weft-locks", room("backend", Layer::PureCoreAbove)),
     ("weft-engine", room("backend", Layer::Shell)),
     ("weft-compute", room("backend", Layer::Process)),
     ("weft-management", room("backend", Layer::Process)),
@@ -64,10 +65,14 @@ pub const PLAN: [(&str, Room); 24] = [
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` builds on the messages that it executes, and `weft-bench` holds a mount against the kernel's interface
+/// `weft-meta` and `weft-locks` build on the messages that they execute, and `weft-bench` holds a mount against the kernel's interface
 /// under the same agreement.
-pub const SIDEWAYS: [(&str, &str); 3] =
-    [("weft-fuse", "weft-core"), ("weft-bench", "weft-fuse"), ("weft-meta", "weft-wire")];
+pub const SIDEWAYS: [(&str, &str); 4] = [
+    ("weft-fuse", "weft-core"),
+    ("weft-bench", "weft-fuse"),
+    ("weft-meta", "weft-wire"),
+    ("weft-locks", "weft-wire"),
+];
 
 /// Which wings a wing may build on, besides itself.
 pub const WINGS: [(&str, &[&str]); 6] = [
