@@ -22,7 +22,8 @@ impl Table {
             if !seen.insert(next) {
                 continue;
             }
-            let waits = self.waiting.get(&next).into_iter().flatten().filter_map(|ticket| self.waits.get(ticket));
+            let waits =
+                self.waiting.get(&next).into_iter().flatten().filter_map(|ticket| self.waits.get(ticket));
             for wait in waits.filter(|wait| wait.place.kind == LockKind::Posix) {
                 open.extend(self.in_the_way(wait.place, next, wait.want));
             }
@@ -32,6 +33,8 @@ impl Table {
 
     fn in_the_way(&self, place: Place, holder: Holder, want: Want) -> impl Iterator<Item = Holder> + '_ {
         let file = self.files.get(&place);
-        file.into_iter().flat_map(move |file| file.conflicts(holder, want.range, want.mode)).map(|(_, other)| other)
+        file.into_iter()
+            .flat_map(move |file| file.conflicts(holder, want.range, want.mode))
+            .map(|(_, other)| other)
     }
 }

@@ -16,7 +16,9 @@ mod table;
 
 pub use reclaims::Reclaims;
 pub use server::{Asked, LockServer};
-pub use table::{Holder, LOCKS_MAX, LOCKS_PER_SESSION_MAX, Place, Table, Ticket, Verdict, WAITS_PER_SESSION_MAX, Want};
+pub use table::{
+    Holder, LOCKS_MAX, LOCKS_PER_SESSION_MAX, Place, Table, Ticket, Verdict, WAITS_PER_SESSION_MAX, Want,
+};
 
 #[cfg(test)]
 mod tests;

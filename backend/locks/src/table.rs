@@ -192,7 +192,8 @@ impl Table {
 
     /// A session is over: it waits for nothing, and holds nothing.
     pub fn release_session(&mut self, session: SessionId) {
-        let waiting = self.waiting.range(Holder::of(session)).flat_map(|(_, tickets)| tickets.iter().copied());
+        let waiting =
+            self.waiting.range(Holder::of(session)).flat_map(|(_, tickets)| tickets.iter().copied());
         for ticket in waiting.collect::<Vec<_>>() {
             self.dequeue(ticket);
         }

@@ -55,7 +55,8 @@ impl Regions {
     /// Those that have a byte of the range, in order and as a whole.
     pub fn overlapping(&self, range: LockRange) -> impl Iterator<Item = Region> + '_ {
         // They do not overlap each other: only the last that begins before can reach into it.
-        let before = self.0.range(..range.start()).next_back().filter(|(_, region)| region.range.overlaps(range));
+        let before =
+            self.0.range(..range.start()).next_back().filter(|(_, region)| region.range.overlaps(range));
         let from = before.map_or(range.start(), |(start, _)| *start);
         self.0.range(from..=range.end()).map(|(_, region)| *region)
     }
@@ -74,9 +75,11 @@ impl Regions {
             } else if region.range.overlaps(range) {
                 edit.weakens |= to.is_none_or(|(mode, _)| mode < region.mode);
                 edit.removed.push(region);
-                let left = range.start().checked_sub(1).and_then(|last| LockRange::new(region.range.start(), last));
+                let left =
+                    range.start().checked_sub(1).and_then(|last| LockRange::new(region.range.start(), last));
                 let right = LockRange::new(range.end().saturating_add(1), region.range.end());
-                edit.added.extend([left, right].into_iter().flatten().map(|range| Region { range, ..region }));
+                edit.added
+                    .extend([left, right].into_iter().flatten().map(|range| Region { range, ..region }));
             }
         }
         if let Some((mode, pid)) = to {

@@ -155,7 +155,9 @@ mod tests {
     fn bytes_that_are_no_range_do_not_decode() {
         let whole = minicbor::to_vec(LockRange::WHOLE).expect("encodes");
         assert_eq!(minicbor::decode::<LockRange>(&whole).expect("decodes"), LockRange::WHOLE);
-        for bad in [&[0x82, 5, 4][..], &[0x81, 5], &[0x83, 1, 2, 3], &[0x82, 0, 0x1b, 0x80, 0, 0, 0, 0, 0, 0, 0]] {
+        for bad in
+            [&[0x82, 5, 4][..], &[0x81, 5], &[0x83, 1, 2, 3], &[0x82, 0, 0x1b, 0x80, 0, 0, 0, 0, 0, 0, 0]]
+        {
             assert!(minicbor::decode::<LockRange>(bad).is_err(), "{bad:x?}");
         }
     }

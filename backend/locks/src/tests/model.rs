@@ -46,7 +46,13 @@ struct Model {
 }
 
 impl Model {
-    fn in_the_way(&self, place: usize, holder: usize, bytes: (usize, usize), mode: LockMode) -> [bool; HOLDERS] {
+    fn in_the_way(
+        &self,
+        place: usize,
+        holder: usize,
+        bytes: (usize, usize),
+        mode: LockMode,
+    ) -> [bool; HOLDERS] {
         core::array::from_fn(|other| {
             other != holder
                 && self.held[place][other][bytes.0..=bytes.1]
@@ -82,10 +88,8 @@ impl Model {
     }
 
     fn serve(&mut self) {
-        while let Some(next) = self
-            .queue
-            .iter()
-            .position(|wait| self.is_free(wait.place, wait.holder, wait.bytes, wait.mode))
+        while let Some(next) =
+            self.queue.iter().position(|wait| self.is_free(wait.place, wait.holder, wait.bytes, wait.mode))
         {
             let wait = self.queue.remove(next);
             self.put(wait.place, wait.holder, wait.bytes, Some(wait.mode));
@@ -113,7 +117,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let on = (0..PLACES, 0..HOLDERS);
     let set = (on.clone(), bytes.clone(), mode, any::<bool>())
         .prop_map(|((place, holder), bytes, mode, wait)| Step::Set { place, holder, bytes, mode, wait });
-    let unlock = (on.clone(), bytes).prop_map(|((place, holder), bytes)| Step::Unlock { place, holder, bytes });
+    let unlock =
+        (on.clone(), bytes).prop_map(|((place, holder), bytes)| Step::Unlock { place, holder, bytes });
     let release = on.prop_map(|(place, holder)| Step::Release { place, holder });
     let cancel = (0..8_usize).prop_map(|which| Step::Cancel { which });
     let end = (0..2_usize).prop_map(|session| Step::End { session });
@@ -188,7 +193,14 @@ fn compare(table: &mut Table, model: &mut Model) -> Result<(), TestCaseError> {
             locks += held.len();
             for byte in 0..BYTES {
                 let at = held.iter().find(|region| region.range.overlaps(range(byte, byte)));
-                prop_assert_eq!(at.map(|region| region.mode), model.held[p][h][byte], "byte {} of {} for {}", byte, p, h);
+                prop_assert_eq!(
+                    at.map(|region| region.mode),
+                    model.held[p][h][byte],
+                    "byte {} of {} for {}",
+                    byte,
+                    p,
+                    h
+                );
             }
             for mode in [LockMode::Shared, LockMode::Exclusive] {
                 let found = table.test(place(p), holder(h), range(2, 5), mode);

@@ -81,7 +81,9 @@ fn who_waits_keeps_its_place_and_is_told_when_it_is_granted() {
     let waiting = world.server.waiting();
     let unlocked = world.ask(&call(1, 0, 2, UNLOCK));
     assert_eq!(world.server.take_woken(), [(session(2), SlotId::new(0))]);
-    let (Asked::Answer(unlocked), Asked::Answer(granted)) = (unlocked, world.ask(&wait)) else { panic!("answered") };
+    let (Asked::Answer(unlocked), Asked::Answer(granted)) = (unlocked, world.ask(&wait)) else {
+        panic!("answered")
+    };
     assert_eq!(granted.outcome, LockOutcome::Done {});
     assert!(waiting.at < unlocked.at && unlocked.at < granted.at, "in the order in which they took effect");
     assert_eq!(world.ask(&behind), Asked::Waits);

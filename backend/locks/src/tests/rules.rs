@@ -35,7 +35,8 @@ fn ticket(verdict: Verdict) -> Ticket {
 fn of_those_that_wait_who_came_first_is_first() {
     let mut table = Table::default();
     assert_eq!(table.set(PLACE, holder(1, 0), exclusive(0, 9), false), Verdict::Granted);
-    let waits: Vec<_> = (1..5).map(|n| ticket(table.set(PLACE, holder(2, n), exclusive(3, 5), true))).collect();
+    let waits: Vec<_> =
+        (1..5).map(|n| ticket(table.set(PLACE, holder(2, n), exclusive(3, 5), true))).collect();
     for (n, wait) in waits.iter().enumerate() {
         table.release(PLACE, if n == 0 { holder(1, 0) } else { holder(2, n as u64) });
         assert_eq!(table.take_granted(), [*wait]);
@@ -58,7 +59,8 @@ fn who_meets_no_lock_does_not_stand_behind_one_that_waits() {
 fn readers_that_wait_are_let_in_together() {
     let mut table = Table::default();
     table.set(PLACE, holder(1, 0), exclusive(0, 9), false);
-    let readers: Vec<_> = (1..4).map(|n| ticket(table.set(PLACE, holder(1, n), shared(n, 20), true))).collect();
+    let readers: Vec<_> =
+        (1..4).map(|n| ticket(table.set(PLACE, holder(1, n), shared(n, 20), true))).collect();
     table.set(PLACE, holder(1, 0), shared(0, 9), false);
     assert_eq!(table.take_granted(), readers, "a lock that becomes shared lets them in");
 }

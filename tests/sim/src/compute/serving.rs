@@ -130,7 +130,12 @@ impl Process {
         let owner = self.owner_now(&world).await?;
         let renewed = owner.renew_session(node, call.session, received).map_err(fault)?;
         let lease_ms = self.lease_ms(&world);
-        if renewed { Ok(SessionRenewed { lease_ms }) } else { Err(Failure::Refused(SessionGone::Ended)) }
+        let (epoch, reclaim) = (owner.held().epoch, owner.awaits(call.session));
+        if renewed {
+            Ok(SessionRenewed { lease_ms, epoch, reclaim })
+        } else {
+            Err(Failure::Refused(SessionGone::Ended))
+        }
     }
 
     /// Answers [`CloseSession`].
