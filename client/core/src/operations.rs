@@ -3,6 +3,7 @@
 mod ahead;
 mod attributes;
 mod directories;
+mod locks;
 mod names;
 mod open;
 mod reading;

@@ -11,6 +11,9 @@ pub(crate) const fn errno(error: &FsError) -> Errno {
         FsError::FileTooLarge => Errno::EFBIG,
         FsError::BadHandle => Errno::EBADF,
         FsError::TooManyHandles => Errno::ENFILE,
+        FsError::WouldBlock => Errno::EAGAIN,
+        FsError::Deadlock => Errno::EDEADLK,
+        FsError::TooManyLocks => Errno::ENOLCK,
         // What an application can do about these is the same: not believe that it happened.
         FsError::Unreadable
         | FsError::Unreachable
@@ -72,5 +75,10 @@ mod tests {
             assert_eq!(errno(&FsError::Refused(refusal)).code(), number, "{refusal}");
         }
         assert_eq!(errno(&FsError::Unreadable).code(), 5);
+        for (error, number) in
+            [(FsError::WouldBlock, 11), (FsError::Deadlock, 35), (FsError::TooManyLocks, 37)]
+        {
+            assert_eq!(errno(&error).code(), number, "{error}");
+        }
     }
 }
