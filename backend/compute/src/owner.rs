@@ -1,6 +1,7 @@
 //! One metadata shard under this process's ownership.
 
 mod lease;
+mod locks;
 mod open;
 mod operations;
 mod sessions;
@@ -24,6 +25,8 @@ use crate::keys::Keys;
 use crate::rows::{Tx, WRITES_BYTES_MAX};
 use crate::settings::ComputeSettings;
 use crate::sources::Sources;
+
+use locks::Locks;
 
 pub use lease::Lease;
 pub use open::{OpenOwnerError, Opened, Opening, SHARD};
@@ -55,6 +58,7 @@ pub struct Owner {
     leases: Mutex<BTreeMap<SessionId, Instant>>,
     /// When it was last seen to serve; `None` as long as nobody looks.
     attended: Mutex<Option<Instant>>,
+    locks: Locks,
     /// There is work for [`work`](Self::work).
     work: Notify,
     dropping: AtomicBool,

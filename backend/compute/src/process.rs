@@ -100,7 +100,11 @@ impl ComputeProcess {
         tasks.spawn(Arc::clone(&filesystems).keep_all());
         let renewing = Arc::clone(&filesystems);
         tasks.spawn(async move { renewing.leases.keep_alive(&renewing.cluster).await });
-        pin!(server.serve(shutdown)).await;
+        let stop = async {
+            shutdown.await;
+            filesystems.owners().iter().for_each(|owner| owner.keep_nobody_waiting());
+        };
+        pin!(server.serve(stop)).await;
         tasks.shutdown().await;
         filesystems.close().await;
         filesystems.cluster.pool.close().await;

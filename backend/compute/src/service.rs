@@ -11,6 +11,7 @@ use weft_wire::compute::{
     CloseSession, DropFilesystem, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed,
     SessionGone, SessionOpened, SessionRenewed,
 };
+use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::meta::MetaError;
 use weft_wire::ownership::{EndSession, RegisterSession, SwapRefusal};
 
@@ -26,11 +27,14 @@ type Answer<T, R> = Result<(T, Bytes), Failure<R>>;
 pub(crate) fn router(filesystems: &Arc<Filesystems>) -> Router {
     let shared = || Arc::clone(filesystems);
     let (opening, renewing, closing, meta, dropping) = (shared(), shared(), shared(), shared(), shared());
+    let (locking, reclaiming) = (shared(), shared());
     Router::new()
         .on(FRONTENDS, move |context, call, _| plain(open_session(Arc::clone(&opening), context, call)))
         .on(FRONTENDS, move |context, call, _| plain(renew_session(Arc::clone(&renewing), context, call)))
         .on(FRONTENDS, move |context, call, _| plain(close_session(Arc::clone(&closing), context, call)))
         .on(FRONTENDS, move |context, call, _| plain(execute(Arc::clone(&meta), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(lock(Arc::clone(&locking), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(reclaim(Arc::clone(&reclaiming), context, call)))
         .on(MANAGEMENT, move |_, call: DropFilesystem, _| {
             let filesystems = Arc::clone(&dropping);
             plain(async move { filesystems.drop_filesystem(call.filesystem).await })
@@ -100,7 +104,8 @@ async fn renew_session(
         owner.settled().await?;
         return Err(ended);
     }
-    Ok(SessionRenewed { lease_ms: lease_ms(&filesystems) })
+    let (epoch, reclaim) = (owner.held().epoch, owner.awaits(call.session));
+    Ok(SessionRenewed { lease_ms: lease_ms(&filesystems), epoch, reclaim })
 }
 
 async fn close_session(
@@ -134,6 +139,26 @@ async fn execute(
     }
     let view = || filesystems.cluster.view();
     owner.meta(context.peer.node, &call, view).await?.map_err(Failure::Refused)
+}
+
+async fn lock(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: Lock,
+) -> Result<Locked, Failure<LockRefusal>> {
+    let ended = Failure::Refused(LockRefusal::SessionEnded);
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended)?;
+    owner.lock(context.peer.node, &call).await?.map_err(Failure::Refused)
+}
+
+async fn reclaim(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: Reclaim,
+) -> Result<Reclaimed, Failure<LockRefusal>> {
+    let ended = Failure::Refused(LockRefusal::SessionEnded);
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(ended)?;
+    owner.reclaim(context.peer.node, &call).await?.map_err(Failure::Refused)
 }
 
 fn lease_ms(filesystems: &Filesystems) -> u32 {

@@ -18,6 +18,7 @@ use weft_wire::compute::{
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
+use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
 use weft_wire::meta::MetaError;
 
@@ -47,6 +48,10 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone>;
     /// Ends the session.
     fn close(&self, call: CloseSession, deadline: Duration) -> Answer<SessionClosed, SessionGone>;
+    /// One request for locks, to the filesystem's owner.
+    fn lock(&self, call: Lock, deadline: Duration) -> Answer<Locked, LockRefusal>;
+    /// Tells the filesystem's owner what this session holds.
+    fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal>;
     /// Shows a drive what lets this session put shards there.
     fn present(
         &self,

@@ -46,7 +46,9 @@ async fn renew(core: Weak<Core>) {
     while let Some(core) = living(&core) {
         let interval = core.session.renewal_interval();
         let last = core.session.remaining();
-        core.session.renew().await;
+        if let Some(renewed) = core.session.renew().await {
+            core.hear_of_owner(renewed.epoch, renewed.reclaim);
+        }
         let renewed = core.session.remaining() > last;
         drop(core);
         // What failed is tried again soon: the lease runs.
@@ -121,6 +123,7 @@ async fn finish(core: Weak<Core>) {
     session.ended().await;
     if let Some(core) = core.upgrade() {
         core.names.clear();
+        core.locks.lose_all();
         core.kick_all();
     }
 }

@@ -41,6 +41,15 @@ pub enum FsError {
     /// ENFILE: the bound on open handles is reached.
     #[error("too many open files")]
     TooManyHandles,
+    /// EAGAIN: another lock is in the way.
+    #[error("another lock is in the way")]
+    WouldBlock,
+    /// EDEADLK: its owner would wait for itself.
+    #[error("waiting for the lock would be a deadlock")]
+    Deadlock,
+    /// ENOLCK: the bound on locks is reached.
+    #[error("too many locks")]
+    TooManyLocks,
 }
 
 /// Why a filesystem was not mounted. One line each, fit to be shown to the person who typed the command.

@@ -11,6 +11,8 @@
 //! - A write is refused when the filesystem has no room for it. What was taken is kept until it is committed; while
 //!   drives are down it goes to others, and `fsync` says what could not be written, once per handle.
 //! - In the background, small extents and what is left of dead ones become long extents, without any other effect.
+//! - Locks are granted by the owner of the metadata, across mounts; they are told again to the next owner, and end with
+//!   the session.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
 mod accesses;
@@ -34,6 +36,7 @@ mod handle;
 mod held;
 mod latency;
 mod listing;
+mod locks;
 mod map;
 mod mount;
 mod mounted;
@@ -44,6 +47,7 @@ mod put;
 mod ranges;
 mod readahead;
 mod recent;
+mod reclaim;
 mod references;
 mod remote;
 mod room;
@@ -58,8 +62,11 @@ pub use counters::Counts;
 pub use error::{FsError, MountError, Unwritten};
 pub use handle::{HandleId, OpenMode};
 pub use listing::{COOKIE_PARENT, COOKIE_SELF, Listing, ListingEntry, ListingName};
+pub use locks::LockRequest;
 pub use mounted::Core;
 pub use operations::SeekWhat;
+pub use weft_types::{LockKind, LockMode, LockOwner, LockRange};
+pub use weft_wire::locks::LockConflict;
 pub use weft_wire::meta::{
     AllocateMode, AttributeChanges, Attributes, Caller, FileKind, MetaError, NAME_BYTES_MAX, Name, NameError,
     NewNode, RenameMode, Space, TimeChange, XattrMode,

@@ -25,6 +25,7 @@ use crate::file::{Files, Pinned, Unwritten as UnwrittenFiles};
 use crate::foresight::Foresight;
 use crate::grants::Grants;
 use crate::handle::Handles;
+use crate::locks::Locks;
 use crate::names::Names;
 use crate::references::References;
 use crate::room::Room;
@@ -81,6 +82,7 @@ pub struct Core {
     pub(crate) groups: Semaphore,
     pub(crate) handles: Handles,
     pub(crate) references: References,
+    pub(crate) locks: Arc<Locks>,
     pub(crate) memory: Memory,
     pub(crate) counters: Arc<Counters>,
     pub(crate) labels: Labels,
@@ -141,6 +143,7 @@ impl Core {
             groups: Semaphore::new(GROUPS_AT_ONCE),
             handles: Handles::default(),
             references: References::default(),
+            locks: Arc::default(),
             memory,
             counters,
             labels,

@@ -5,6 +5,7 @@ mod allocate;
 mod attributes;
 mod copy;
 mod directories;
+mod locks;
 mod names;
 mod open;
 mod privileges;

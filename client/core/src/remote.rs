@@ -20,6 +20,7 @@ use weft_wire::compute::{
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, PutShards, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
+use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::management::{
     FrontendReport, GetMap, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, NodeReport,
 };
@@ -148,6 +149,14 @@ impl Backend for Remote {
     }
 
     fn close(&self, call: CloseSession, deadline: Duration) -> Answer<SessionClosed, SessionGone> {
+        self.to_compute(&call, deadline)
+    }
+
+    fn lock(&self, call: Lock, deadline: Duration) -> Answer<Locked, LockRefusal> {
+        self.to_compute(&call, deadline)
+    }
+
+    fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal> {
         self.to_compute(&call, deadline)
     }
 

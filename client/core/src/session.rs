@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_types::{FilesystemId, SessionId};
-use weft_wire::compute::{CloseSession, Meta, MetaDone, RenewSession, SessionOpened};
+use weft_wire::compute::{CloseSession, Meta, MetaDone, RenewSession, SessionOpened, SessionRenewed};
 use weft_wire::grant::SignedGrant;
 use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
@@ -18,9 +18,11 @@ use slots::Slots;
 /// The longest that an operation waits for the owner of the metadata.
 pub(crate) const OPERATION_MAX: Duration = Duration::from_secs(30);
 /// One attempt of a metadata call.
-const ATTEMPT: Duration = Duration::from_secs(8);
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ATTEMPT: Duration = Duration::from_secs(8);
+/// Renewals are no farther apart: after a takeover others wait until this session has told what it holds.
+const RENEWAL_MAX: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long closing a session may take.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -165,8 +167,8 @@ impl Session {
         }
     }
 
-    /// Renews the lease once. It counts from before the renewal was sent.
-    pub(crate) async fn renew(&self) {
+    /// Renews the lease once; answers what the owner says. The lease counts from before the renewal was sent.
+    pub(crate) async fn renew(&self) -> Option<SessionRenewed> {
         let sent = Instant::now();
         let call = RenewSession { filesystem: self.filesystem, session: self.id };
         match self.backend.renew(call, self.renewal_interval()).await {
@@ -180,16 +182,18 @@ impl Session {
                     }
                     Standing::Ended => false,
                 });
+                return Some(renewed);
             }
             Err(Failure::Refused(_)) => self.end(),
             Err(error) => tracing::debug!(?error, "the session was not renewed"),
         }
+        None
     }
 
-    /// How often to renew.
+    /// How often to renew. Whether another owner has begun is heard by this too.
     pub(crate) fn renewal_interval(&self) -> Duration {
         let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        (lease / 4).max(Duration::from_millis(50))
+        (lease / 4).clamp(Duration::from_millis(50), RENEWAL_MAX)
     }
 
     /// Ends the session, at the owner too when it can be reached.

@@ -12,6 +12,9 @@ pub(crate) const fn errno(error: &FsError) -> Errno {
         FsError::BadHandle => Errno::BADF,
         FsError::TooManyHandles => Errno::NFILE,
         FsError::BeyondEnd => Errno::NXIO,
+        FsError::WouldBlock => Errno::AGAIN,
+        FsError::Deadlock => Errno::DEADLK,
+        FsError::TooManyLocks => Errno::NOLCK,
         // What an application can do about these is the same: not believe that it happened.
         FsError::Unreadable
         | FsError::Unreachable
@@ -73,5 +76,10 @@ mod tests {
             assert_eq!(errno(&FsError::Refused(refusal)).raw_os_error(), number, "{refusal}");
         }
         assert_eq!(errno(&FsError::Unreadable).raw_os_error(), 5);
+        for (error, number) in
+            [(FsError::WouldBlock, 11), (FsError::Deadlock, 35), (FsError::TooManyLocks, 37)]
+        {
+            assert_eq!(errno(&error).raw_os_error(), number, "{error}");
+        }
     }
 }

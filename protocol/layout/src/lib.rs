@@ -4,12 +4,14 @@
 //! - [`Geometry`]: where every block of an extent lies, in which shard and at which bytes of it.
 //! - [`Codec`]: parity from data, and any column of a lost shard from the same column of N others.
 //! - [`ClusterMap`], [`place`]: which drives hold the shards, and how that changes with the drives' health.
+//! - [`Regions`]: which bytes of a file an owner has locked, and how.
 
 mod code;
 mod geometry;
 mod map;
 mod placement;
 mod protection;
+mod regions;
 
 pub use code::{Codec, CodecError};
 pub use geometry::{
@@ -22,3 +24,4 @@ pub use placement::{
     MoveReason, PlaceError, Placement, hot_spare_domains, net_capacity, place,
 };
 pub use protection::{Protection, ProtectionError};
+pub use regions::{Region, RegionEdit, Regions};

@@ -8,6 +8,7 @@ mod counter;
 mod extent;
 mod identity;
 mod inode;
+mod lock;
 mod name_hash;
 mod units;
 
@@ -18,5 +19,6 @@ pub use counter::{
 pub use extent::{Digest, ExtentId, ExtentSeq, ShardIndex};
 pub use identity::{ClusterId, DriveId, FilesystemId, NodeId, ParseIdError, Role, SessionId};
 pub use inode::Inode;
+pub use lock::{LOCK_END_MAX, LockKind, LockMode, LockOwner, LockRange};
 pub use name_hash::NameHash;
 pub use units::{BLOCK_BYTES, ByteCount, FileOffset, Timestamp};

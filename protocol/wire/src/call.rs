@@ -59,6 +59,10 @@ impl CallTag {
     pub const META: Self = Self(0x0204);
     /// Compute: drop a filesystem's data and metadata.
     pub const DROP_FILESYSTEM: Self = Self(0x0205);
+    /// Compute: a lock on a file.
+    pub const LOCK: Self = Self(0x0206);
+    /// Compute: what a session holds, told to a new owner.
+    pub const RECLAIM: Self = Self(0x0207);
 
     /// Management: the cluster map.
     pub const GET_MAP: Self = Self(0x0301);
@@ -90,7 +94,7 @@ impl CallTag {
     pub const LIST_SESSIONS: Self = Self(0x030e);
 
     /// Every number that was ever given, with its name.
-    pub const ALL: [(Self, &'static str); 38] = [
+    pub const ALL: [(Self, &'static str); 40] = [
         (Self::HELLO, "hello"),
         (Self::PUT_SHARD, "put-shard"),
         (Self::GET_SHARD, "get-shard"),
@@ -115,6 +119,8 @@ impl CallTag {
         (Self::CLOSE_SESSION, "close-session"),
         (Self::META, "meta"),
         (Self::DROP_FILESYSTEM, "drop-filesystem"),
+        (Self::LOCK, "lock"),
+        (Self::RECLAIM, "reclaim"),
         (Self::GET_MAP, "get-map"),
         (Self::HEARTBEAT, "heartbeat"),
         (Self::GET_STATUS, "get-status"),

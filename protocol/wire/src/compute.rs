@@ -1,7 +1,7 @@
 //! Calls to compute: sessions, and operations on metadata.
 
 use minicbor::{Decode, Encode};
-use weft_types::{FilesystemId, SessionId, SlotId, SlotSeq};
+use weft_types::{Epoch, FilesystemId, SessionId, SlotId, SlotSeq};
 
 use crate::grant::SignedGrant;
 use crate::meta::is_false;
@@ -133,6 +133,12 @@ pub struct SessionRenewed {
     /// For this many milliseconds from receipt.
     #[n(0)]
     pub lease_ms: u32,
+    /// Which ownership answers.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// It waits to be told what the session holds ([`Reclaim`](crate::locks::Reclaim)).
+    #[n(2)]
+    pub reclaim: bool,
 }
 
 /// The session is gone, or was never this identity's.

@@ -9,6 +9,7 @@ pub mod compute;
 pub mod drive;
 pub mod frame;
 pub mod grant;
+pub mod locks;
 pub mod log;
 pub mod management;
 pub mod meta;

@@ -9,10 +9,12 @@ use proptest::prelude::*;
 use weft_layout::{Geometry, Protection};
 use weft_types::{
     ByteCount, DataKeyId, Digest, DriveId, Epoch, ExtentId, ExtentSeq, FileOffset, FilesystemId, Generation,
-    GroupId, Incarnation, Inode, NodeId, SessionId, ShardIndex, SlotId, SlotSeq, Timestamp,
+    GroupId, Incarnation, Inode, LOCK_END_MAX, LockKind, LockMode, LockOwner, LockRange, NodeId, SessionId,
+    ShardIndex, SlotId, SlotSeq, Timestamp,
 };
 use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
+use weft_wire::locks::{HeldLock, Lock, LockConflict, LockOp, LockOutcome, LockRefusal, Locked, Reclaim};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
 use weft_wire::meta::{
     Access, Allocate, AllocateMode, AttributeChanges, Attributes, Caller, Commit, CopyRange, Covered,
@@ -105,6 +107,45 @@ fn golden_session_calls() {
     golden(&open, include_str!("golden/open-session.hex").trim());
     let busy = OpenRefusal::Busy { session: SessionId::from_bytes([2; 16]), holder, expires_ms: 9000 };
     golden(&busy, include_str!("golden/open-refusal.hex").trim());
+}
+
+#[test]
+fn golden_lock_calls() {
+    let (filesystem, session) = (FilesystemId::from_bytes([0xf5; 16]), SessionId::from_bytes([0x5e; 16]));
+    let epoch = Epoch::new(4);
+    let lock = |op| Lock {
+        filesystem,
+        session,
+        epoch,
+        slot: SlotId::new(1),
+        seq: SlotSeq::new(2),
+        inode: Inode::new(9),
+        kind: LockKind::Flock,
+        owner: LockOwner::new(0xabcd),
+        op,
+    };
+    let (range, mode) = (LockRange::new(5, LOCK_END_MAX).expect("a range"), LockMode::Exclusive);
+    let set = lock(LockOp::Set { range, mode, pid: 77, wait: true });
+    golden(&set, include_str!("golden/lock.hex").trim());
+    let cancel = LockOp::Cancel { slot: SlotId::new(3), seq: SlotSeq::new(4) };
+    for (op, expected) in [
+        (LockOp::Test { range, mode: LockMode::Shared }, "82008282051b7fffffffffffffff00"),
+        (LockOp::Unlock { range }, "82028182051b7fffffffffffffff"),
+        (LockOp::Release {}, "820380"),
+        (cancel, "8204820304"),
+    ] {
+        golden(&op, expected);
+    }
+    let with = LockConflict { range, mode, pid: 77, session };
+    golden(
+        &Locked { at: 6, outcome: LockOutcome::Conflict { with } },
+        include_str!("golden/locked.hex").trim(),
+    );
+    golden(&LockRefusal::ReclaimFirst { epoch }, "82018104");
+    let (kind, owner) = (LockKind::Posix, LockOwner::new(1));
+    let held = HeldLock { inode: Inode::new(9), kind, owner, range, mode, pid: 77 };
+    let reclaim = Reclaim { filesystem, session, epoch, last: true, locks: vec![held] };
+    golden(&reclaim, include_str!("golden/reclaim.hex").trim());
 }
 
 #[test]

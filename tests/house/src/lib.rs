@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 25] = [
+pub const PLAN: [(&str, Room); 26] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -49,6 +49,7 @@ pub const PLAN: [(&str, Room); 25] = [
     ("weft-device", room("backend", Layer::Shell)),
     ("weft-drive", room("backend", Layer::Process)),
     ("weft-meta", room("backend", Layer::PureCoreAbove)),
+    ("weft-locks", room("backend", Layer::PureCoreAbove)),
     ("weft-engine", room("backend", Layer::Shell)),
     ("weft-compute", room("backend", Layer::Process)),
     ("weft-management", room("backend", Layer::Process)),
@@ -65,8 +66,9 @@ pub const PLAN: [(&str, Room); 25] = [
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` builds on the messages that it executes.
-pub const SIDEWAYS: [(&str, &str); 2] = [("weft-fuse", "weft-core"), ("weft-meta", "weft-wire")];
+/// `weft-meta` and `weft-locks` build on the messages that they execute.
+pub const SIDEWAYS: [(&str, &str); 3] =
+    [("weft-fuse", "weft-core"), ("weft-meta", "weft-wire"), ("weft-locks", "weft-wire")];
 
 /// Which wings a wing may build on, besides itself.
 pub const WINGS: [(&str, &[&str]); 6] = [

@@ -19,6 +19,7 @@ use weft_wire::compute::{
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
+use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::management::{
     FrontendReport, Heartbeat, HeartbeatHeard, HeartbeatRefusal, MapReply, NodeReport,
 };
@@ -165,6 +166,20 @@ impl Backend for Frontend {
         let (this, node) = (self.clone(), self.node);
         Box::pin(async move {
             this.to_compute(deadline, move |world, process| process.close_session(world, node, call)).await
+        })
+    }
+
+    fn lock(&self, call: Lock, deadline: Duration) -> Answer<Locked, LockRefusal> {
+        let (this, node) = (self.clone(), self.node);
+        Box::pin(async move {
+            this.to_compute(deadline, move |world, process| process.lock(world, node, call)).await
+        })
+    }
+
+    fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal> {
+        let (this, node) = (self.clone(), self.node);
+        Box::pin(async move {
+            this.to_compute(deadline, move |world, process| process.reclaim(world, node, call.clone())).await
         })
     }
 

@@ -8,6 +8,7 @@ use weft_meta::{Context, RowKey, Transaction, format};
 use weft_types::{MetadataShard, Position, SessionId};
 use weft_wire::meta::{Caller, MetaError};
 
+use super::locks::Locks;
 use super::operations::NO_SPACE;
 use super::{Lease, Owner};
 use crate::cluster::View;
@@ -105,6 +106,7 @@ impl Opening {
             committer,
             leases: Default::default(),
             attended: Default::default(),
+            locks: Locks::new(epoch),
             work: Default::default(),
             dropping: Default::default(),
             deleting,

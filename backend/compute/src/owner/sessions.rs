@@ -95,6 +95,7 @@ impl Owner {
             })
             .map_err(|_| self.fault())?;
         self.leases().retain(|session, _| !ended.contains(session));
+        self.locks.end_sessions(&ended, durable_with);
         match verdict {
             Err(Refusal::Open(refusal)) => Ok(SessionOpening::Refused(refusal)),
             Err(Refusal::Overloaded) => Err(Fault::Overloaded),
@@ -144,6 +145,18 @@ impl Owner {
         Ok(())
     }
 
+    /// Whether a session is open, this node's, and not due to end.
+    ///
+    /// # Errors
+    /// As [`renew_session`](Self::renew_session).
+    pub(super) fn has_session(&self, node: NodeId, session: SessionId, at: Instant) -> Result<bool, Fault> {
+        self.serves(at)?;
+        self.excuse(at);
+        let row = self.read(|tx| session::find(tx, session)).map_err(|_| self.fault())?;
+        let is_open = self.leases().get(&session).is_some_and(|until| *until > at);
+        Ok(is_open && row.is_some_and(|row| row.node == node))
+    }
+
     /// Keeps a node's session alive; false: it has ended, or is not that node's.
     ///
     /// # Errors
@@ -177,6 +190,7 @@ impl Owner {
         let (ended, durable_with) = self.change(close).map_err(|_| self.fault())?;
         if ended {
             self.leases().remove(&session);
+            self.locks.end_sessions(&[session], durable_with);
         }
         Ok(ended.then_some(durable_with))
     }
@@ -210,15 +224,17 @@ impl Owner {
     /// # Errors
     /// [`MetaError::Damaged`]; the sessions of this call stay, and are tried again.
     pub fn expire(&self, at: Instant) -> Result<(), MetaError> {
+        self.locks.sweep(at);
         let mut due: Vec<_> =
             self.leases().iter().filter(|(_, until)| **until <= at).map(|(id, _)| *id).collect();
         due.sort_unstable();
         if due.is_empty() {
             return Ok(());
         }
-        self.change(|tx| {
+        let ((), durable_with) = self.change(|tx| {
             due.iter().try_for_each(|session| session::end(tx, *session, self.now()).map(drop))
         })?;
+        self.locks.end_sessions(&due, durable_with);
         let mut leases = self.leases();
         for session in due {
             tracing::warn!(%session, filesystem = %self.filesystem(), "a session was not renewed and has ended");
@@ -227,13 +243,15 @@ impl Owner {
         Ok(())
     }
 
-    /// Gives every session that is open a new lease: they could not be renewed while nobody served.
+    /// Gives every session that is open a new lease: they could not be renewed while nobody served. Each has to tell what it
+    /// holds.
     ///
     /// # Errors
     /// [`MetaError::Damaged`]
     pub(super) fn renew_all(&self) -> Result<(), MetaError> {
         let sessions = self.read(|tx| session::list(tx, None, SESSIONS_MAX))?;
         let until = Instant::now().max(self.lease().serves_after()) + self.settings.lease;
+        self.locks.await_reclaims(sessions.iter().map(|(id, _)| *id));
         self.leases().extend(sessions.into_iter().map(|(id, _)| (id, until)));
         Ok(())
     }
@@ -248,7 +266,7 @@ impl Owner {
         let registered: BTreeSet<_> = registered.iter().copied().collect();
         let mut left_over = Vec::new();
         let mut ended = Vec::new();
-        self.change(|tx| {
+        let ((), durable_with) = self.change(|tx| {
             for (id, _) in session::list(tx, None, SESSIONS_MAX)? {
                 if !registered.contains(&id) {
                     session::end(tx, id, self.now())?;
@@ -262,6 +280,7 @@ impl Owner {
             }
             Ok(())
         })?;
+        self.locks.end_sessions(&ended, durable_with);
         let mut leases = self.leases();
         for session in ended {
             tracing::warn!(%session, filesystem = %self.filesystem(), "a session that management does not know has ended");

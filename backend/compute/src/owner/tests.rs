@@ -2,6 +2,7 @@ mod cluster;
 mod crashes;
 
 mod leases;
+mod locks;
 mod log;
 mod operations;
 mod sessions;

@@ -20,10 +20,12 @@ use weft_wire::compute::{
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardKey, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant, SignedGrant};
+use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
 use weft_wire::meta::{Caller, MapEntry, MetaError, MetaOp, MetaReply, ReadMap};
 
 use super::drives::{Drive, Fault};
+use super::lock_server::Locks;
 use super::metadata::{FILESYSTEM, Owner};
 use crate::backend::{Answer, Backend, Failure};
 
@@ -35,6 +37,7 @@ pub(super) struct Fake(Mutex<State>);
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) owner: Owner,
+    pub(super) locks: Arc<Locks>,
     pub(super) drives: HashMap<DriveId, Drive>,
     pub(super) map: ClusterMap,
     /// Metadata calls whose request is lost.
@@ -110,6 +113,7 @@ impl Fake {
         map.validate().expect("a sound map");
         Arc::new(Self(Mutex::new(State {
             owner: Owner::new(),
+            locks: Arc::default(),
             drives: (0..drives).map(|number| (drive(number), Drive::default())).collect(),
             map,
             lost_requests: 0,
@@ -251,7 +255,7 @@ impl Backend for Fake {
         ready(answer.map_err(Failure::Refused))
     }
 
-    fn renew(&self, _: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone> {
+    fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone> {
         let state = self.state();
         if state.owner_silent {
             return silence(deadline);
@@ -259,14 +263,26 @@ impl Backend for Fake {
         if state.ended {
             return ready(Err(Failure::Refused(SessionGone::Ended)));
         }
-        ready(Ok(SessionRenewed { lease_ms: LEASE.as_millis() as u32 }))
+        let (epoch, reclaim) = state.locks.standing(call.session);
+        ready(Ok(SessionRenewed { lease_ms: LEASE.as_millis() as u32, epoch, reclaim }))
     }
 
     fn close(&self, call: CloseSession, _: Duration) -> Answer<SessionClosed, SessionGone> {
         let mut state = self.state();
         state.closed = true;
         state.owner.end(call.session);
+        state.locks.end(call.session);
         ready(Ok(SessionClosed {}))
+    }
+
+    fn lock(&self, call: Lock, deadline: Duration) -> Answer<Locked, LockRefusal> {
+        let state = self.state();
+        if state.owner_silent { silence(deadline) } else { Arc::clone(&state.locks).lock(call) }
+    }
+
+    fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal> {
+        let state = self.state();
+        if state.owner_silent { silence(deadline) } else { ready(state.locks.reclaim(&call)) }
     }
 
     fn present(

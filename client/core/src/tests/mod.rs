@@ -11,6 +11,8 @@ mod faults;
 mod foresight;
 mod groups;
 mod held;
+mod lock_server;
+mod locks;
 mod metadata;
 mod model;
 mod names;

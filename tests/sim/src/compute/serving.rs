@@ -13,6 +13,7 @@ use weft_wire::compute::{
     CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
     SessionOpened, SessionRenewed,
 };
+use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::meta::MetaError;
 use weft_wire::ownership::{EndSession, RegisterSession, SwapRefusal};
 
@@ -130,7 +131,12 @@ impl Process {
         let owner = self.owner_now(&world).await?;
         let renewed = owner.renew_session(node, call.session, received).map_err(fault)?;
         let lease_ms = self.lease_ms(&world);
-        if renewed { Ok(SessionRenewed { lease_ms }) } else { Err(Failure::Refused(SessionGone::Ended)) }
+        let (epoch, reclaim) = (owner.held().epoch, owner.awaits(call.session));
+        if renewed {
+            Ok(SessionRenewed { lease_ms, epoch, reclaim })
+        } else {
+            Err(Failure::Refused(SessionGone::Ended))
+        }
     }
 
     /// Answers [`CloseSession`].
@@ -145,6 +151,28 @@ impl Process {
         let durable_with = closed.ok_or(Failure::Refused(SessionGone::Ended))?;
         owner.answerable(durable_with).await.map_err(fault)?;
         Ok(SessionClosed {})
+    }
+
+    /// Answers [`Lock`].
+    pub(crate) async fn lock(
+        self: Arc<Self>,
+        world: Arc<World>,
+        node: NodeId,
+        call: Lock,
+    ) -> Served<Locked, LockRefusal> {
+        let owner = self.owner_now(&world).await?;
+        owner.lock(node, &call).await.map_err(fault)?.map_err(Failure::Refused)
+    }
+
+    /// Answers [`Reclaim`].
+    pub(crate) async fn reclaim(
+        self: Arc<Self>,
+        world: Arc<World>,
+        node: NodeId,
+        call: Reclaim,
+    ) -> Served<Reclaimed, LockRefusal> {
+        let owner = self.owner_now(&world).await?;
+        owner.reclaim(node, &call).await.map_err(fault)?.map_err(Failure::Refused)
     }
 
     /// Answers [`Meta`].

@@ -1,0 +1,278 @@
+//! Locks of two mounts, over a network that loses calls and owners that are replaced.
+
+use core::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use weft_types::{LockKind, LockMode, LockOwner, LockRange};
+use weft_wire::locks::HeldLock;
+
+use super::*;
+use crate::{FsError, LockRequest};
+
+const SECOND: Duration = Duration::from_secs(1);
+const INODE: Inode = Inode::new(77);
+const ME: LockOwner = LockOwner::new(0xa);
+
+fn range(start: u64, end: u64) -> LockRange {
+    LockRange::new(start, end).expect("a range")
+}
+
+fn exclusive(start: u64, end: u64) -> LockRequest {
+    let (kind, mode) = (LockKind::Posix, LockMode::Exclusive);
+    LockRequest { inode: INODE, kind, owner: ME, pid: 9, range: range(start, end), mode }
+}
+
+fn shared(start: u64, end: u64) -> LockRequest {
+    LockRequest { mode: LockMode::Shared, ..exclusive(start, end) }
+}
+
+fn flock(mode: LockMode) -> LockRequest {
+    LockRequest { kind: LockKind::Flock, range: LockRange::WHOLE, mode, ..exclusive(0, 0) }
+}
+
+async fn unlock(core: &Arc<Core>, start: u64, end: u64) -> Result<(), FsError> {
+    core.unlock(INODE, LockKind::Posix, ME, range(start, end)).await
+}
+
+async fn release(core: &Arc<Core>) -> Result<(), FsError> {
+    core.release_locks(INODE, LockKind::Posix, ME).await
+}
+
+/// Two mounts that have heard of the owner.
+async fn two() -> (Arc<Fake>, Arc<Core>, Arc<Core>) {
+    let fake = Fake::new();
+    let (a, b) = (mount(&fake), mount(&fake));
+    sleep(SECOND).await;
+    (fake, a, b)
+}
+
+fn in_background(core: &Arc<Core>, request: LockRequest) -> JoinHandle<Result<(), FsError>> {
+    let core = Arc::clone(core);
+    tokio::spawn(async move { core.set_lock(request, true).await })
+}
+
+fn calls(fake: &Fake) -> usize {
+    fake.state().locks.state().calls.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_mount_has_the_other_waits_for() {
+    let (_fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    assert_eq!(b.set_lock(shared(5, 20), false).await, Err(FsError::WouldBlock));
+    let conflict = b.test_lock(shared(5, 20)).await.expect("asks").expect("in the way");
+    assert_eq!((conflict.range, conflict.pid, conflict.session), (range(0, 9), 9, a.session()));
+    let waits = in_background(&b, shared(5, 20));
+    sleep(20 * SECOND).await;
+    assert!(!waits.is_finished());
+    unlock(&a, 5, 9).await.expect("lets go");
+    timeout(SECOND, waits).await.expect("soon").expect("runs").expect("granted");
+    assert_eq!(b.test_lock(exclusive(5, 9)).await, Ok(None), "nobody else is there");
+    assert_eq!(a.set_lock(exclusive(5, 9), false).await, Err(FsError::WouldBlock));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadlock_between_mounts_is_told_to_who_closes_it() {
+    let (_fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 0), false).await.expect("free");
+    b.set_lock(exclusive(1, 1), false).await.expect("free");
+    let waits = in_background(&a, exclusive(1, 1));
+    sleep(SECOND).await;
+    assert_eq!(b.set_lock(exclusive(0, 0), true).await, Err(FsError::Deadlock));
+    release(&b).await.expect("lets go");
+    timeout(SECOND, waits).await.expect("soon").expect("runs").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_nothing_asks_nobody_when_it_closes() {
+    let (fake, a, _b) = two().await;
+    let before = calls(&fake);
+    release(&a).await.expect("nothing is held");
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    unlock(&a, 0, 9).await.expect("lets go");
+    release(&a).await.expect("nothing is held");
+    assert_eq!(calls(&fake), before + 2);
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    release(&a).await.expect("lets go");
+    assert_eq!((calls(&fake), fake.state().locks.held()), (before + 4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_and_answers_that_are_lost_change_nothing() {
+    let (fake, a, b) = two().await;
+    let lose = |requests, replies| {
+        let fake = fake.state();
+        let mut state = fake.locks.state();
+        (state.lost_requests, state.lost_replies) = (requests, replies);
+    };
+    for (requests, replies) in [(0, 2), (2, 0), (1, 1)] {
+        lose(requests, replies);
+        a.set_lock(exclusive(0, 9), false).await.expect("free");
+        assert_eq!(b.set_lock(exclusive(0, 9), false).await, Err(FsError::WouldBlock));
+        lose(requests, replies);
+        unlock(&a, 0, 4).await.expect("lets go");
+        assert_eq!(fake.state().locks.held(), 1);
+        lose(requests, replies);
+        release(&a).await.expect("lets go");
+        assert_eq!(fake.state().locks.held(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_given_up_leaves_nothing_behind() {
+    let (fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    assert!(timeout(SECOND, b.set_lock(exclusive(0, 9), true)).await.is_err());
+    unlock(&a, 0, 9).await.expect("lets go");
+    release(&b).await.expect("waits for what is taken back");
+    assert_eq!(fake.state().locks.held(), 0);
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+}
+
+/// The owner has granted it, and the answer is not there when the process is killed.
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_was_granted_when_it_was_given_up_is_as_it_was_before() {
+    let (fake, a, b) = two().await;
+    b.set_lock(shared(0, 4), false).await.expect("free");
+    fake.state().locks.state().lost_replies = u32::MAX;
+    assert!(timeout(SECOND, b.set_lock(exclusive(0, 9), true)).await.is_err());
+    assert_eq!(fake.state().locks.held(), 1);
+    fake.state().locks.state().lost_replies = 0;
+    assert_eq!(b.test_lock(exclusive(0, 9)).await, Ok(None), "whoever asks next waits until it is undone");
+    a.set_lock(exclusive(5, 9), false).await.expect("free again");
+    a.set_lock(shared(0, 4), false).await.expect("shared again");
+    assert_eq!(a.set_lock(exclusive(0, 4), false).await, Err(FsError::WouldBlock), "and kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn locks_outlast_a_cut_that_is_shorter_than_the_session() {
+    let (fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    let waits = in_background(&b, exclusive(0, 9));
+    sleep(SECOND).await;
+    fake.state().owner_silent = true;
+    let (unlocked, ()) = tokio::join!(unlock(&a, 0, 9), async {
+        sleep(8 * SECOND).await;
+        fake.state().owner_silent = false;
+    });
+    unlocked.expect("lets go when it can");
+    timeout(20 * SECOND, waits).await.expect("soon").expect("runs").expect("granted");
+    assert!(!b.is_lock_lost(INODE, LockKind::Posix, ME));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_owner_is_told_and_grants_nobody_what_is_held() {
+    let (fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    a.set_lock(shared(20, 29), false).await.expect("free");
+    a.set_lock(flock(LockMode::Exclusive), false).await.expect("free");
+    let waits = in_background(&b, exclusive(0, 3));
+    sleep(SECOND).await;
+    fake.state().locks.take_over([a.session(), b.session()]);
+    assert_eq!(b.set_lock(flock(LockMode::Shared), false).await, Err(FsError::WouldBlock), "at once");
+    assert_eq!(fake.state().locks.state().told.len(), 3);
+    let conflict = b.test_lock(exclusive(20, 40)).await.expect("asks").expect("in the way");
+    assert_eq!((conflict.range, conflict.mode), (range(20, 29), LockMode::Shared));
+    sleep(10 * SECOND).await;
+    assert!(!waits.is_finished());
+    unlock(&a, 0, 9).await.expect("lets go");
+    timeout(SECOND, waits).await.expect("soon").expect("runs").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_idle_tells_the_next_owner_within_a_second_or_so() {
+    let (fake, a, _b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    fake.state().locks.take_over([a.session()]);
+    sleep(SECOND + SECOND / 10).await;
+    assert!(!fake.state().locks.standing(a.session()).1);
+    assert_eq!(fake.state().locks.held(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_locks_are_told_in_parts() {
+    let (fake, a, _b) = two().await;
+    for at in 0..3000 {
+        a.set_lock(exclusive(2 * at, 2 * at), false).await.expect("free");
+    }
+    fake.state().locks.take_over([a.session()]);
+    sleep(2 * SECOND).await;
+    assert_eq!(fake.state().locks.held(), 3000);
+    release(&a).await.expect("lets go");
+    assert_eq!(fake.state().locks.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_one_claimed_first_is_lost_and_said_so() {
+    let (fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    let locks = Arc::clone(&fake.state().locks);
+    locks.take_over([a.session(), b.session()]);
+    let (epoch, _) = locks.standing(b.session());
+    let (kind, mode) = (LockKind::Posix, LockMode::Shared);
+    let claimed = HeldLock { inode: INODE, kind, owner: ME, range: range(5, 5), mode, pid: 1 };
+    let call = weft_wire::locks::Reclaim {
+        filesystem: b.filesystem(),
+        session: b.session(),
+        epoch,
+        last: false,
+        locks: vec![claimed],
+    };
+    locks.reclaim(&call).expect("taken in");
+    sleep(2 * SECOND).await;
+    assert!(a.is_lock_lost(INODE, kind, ME) && !b.is_lock_lost(INODE, kind, ME));
+    release(&a).await.expect("it knows");
+    assert!(!a.is_lock_lost(INODE, kind, ME));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_session_its_locks_are_lost() {
+    let (fake, a, _b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    fake.state().ended = true;
+    a.ended().await;
+    sleep(SECOND).await;
+    assert!(a.is_lock_lost(INODE, LockKind::Posix, ME));
+    assert!(!a.is_lock_lost(INODE, LockKind::Flock, ME));
+    assert_eq!(a.set_lock(exclusive(0, 9), true).await, Err(FsError::SessionEnded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_file_is_converted_as_on_linux() {
+    let (fake, a, b) = two().await;
+    a.set_lock(flock(LockMode::Shared), false).await.expect("free");
+    b.set_lock(flock(LockMode::Shared), false).await.expect("shared");
+    assert_eq!(a.set_lock(flock(LockMode::Exclusive), false).await, Err(FsError::WouldBlock));
+    assert_eq!(fake.state().locks.held(), 1, "what cannot be converted is lost");
+    let before = calls(&fake);
+    a.release_locks(INODE, LockKind::Flock, ME).await.expect("nothing is held");
+    assert_eq!(calls(&fake), before);
+    a.set_lock(flock(LockMode::Shared), false).await.expect("shared");
+    let waits = in_background(&a, flock(LockMode::Exclusive));
+    sleep(4 * SECOND).await;
+    b.set_lock(flock(LockMode::Exclusive), true).await.expect("the other one let go while it waits");
+    b.release_locks(INODE, LockKind::Flock, ME).await.expect("lets go");
+    timeout(SECOND, waits).await.expect("soon").expect("runs").expect("granted");
+    assert_eq!(fake.state().locks.held(), 1);
+}
+
+/// While one thread waits, others of its process lock and unlock; the next owner is told exactly what is held.
+#[tokio::test(start_paused = true)]
+async fn threads_of_one_process_do_not_confuse_what_is_known() {
+    let (fake, a, b) = two().await;
+    b.set_lock(exclusive(100, 109), false).await.expect("free");
+    let waits = in_background(&a, exclusive(95, 105));
+    sleep(SECOND).await;
+    for round in 0..50 {
+        a.set_lock(exclusive(0, 99), false).await.expect("free");
+        unlock(&a, round, 120).await.expect("lets go");
+    }
+    release(&b).await.expect("lets go");
+    unlock(&a, 0, 100).await.expect("lets go");
+    waits.await.expect("runs").expect("granted");
+    fake.state().locks.take_over([a.session(), b.session()]);
+    sleep(2 * SECOND).await;
+    let told: Vec<_> = fake.state().locks.state().told.iter().map(|lock| lock.range).collect();
+    assert!(told == [range(101, 105)] || told == [range(95, 105)], "{told:?}");
+}
