@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 24] = [
+pub const PLAN: [(&str, Room); 25] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -61,13 +61,18 @@ pub const PLAN: [(&str, Room); 24] = [
     ("weft-house", room("tests", Layer::Test)),
     ("weft-e2e", room("tests", Layer::Test)),
     ("weft-sim", room("tests", Layer::Test)),
+    ("weft-conformance", room("tests", Layer::Test)),
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` builds on the messages that it executes, and `weft-bench` holds a mount against the kernel's interface
-/// under the same agreement.
-pub const SIDEWAYS: [(&str, &str); 3] =
-    [("weft-fuse", "weft-core"), ("weft-bench", "weft-fuse"), ("weft-meta", "weft-wire")];
+/// `weft-meta` builds on the messages that it executes, `weft-bench` holds a mount against the kernel's interface under
+/// the same agreement, and `weft-conformance` has its clusters from `weft-e2e`.
+pub const SIDEWAYS: [(&str, &str); 4] = [
+    ("weft-fuse", "weft-core"),
+    ("weft-bench", "weft-fuse"),
+    ("weft-meta", "weft-wire"),
+    ("weft-conformance", "weft-e2e"),
+];
 
 /// Which wings a wing may build on, besides itself.
 pub const WINGS: [(&str, &[&str]); 6] = [
