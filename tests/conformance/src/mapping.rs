@@ -7,7 +7,7 @@ use std::ptr;
 
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 
-/// The first bytes of a file, mapped shared, for reading and writing.
+/// Bytes of a file, mapped shared, for reading and writing.
 #[derive(Debug)]
 pub struct Mapping {
     start: *mut u8,
@@ -21,9 +21,17 @@ impl Mapping {
     /// # Errors
     /// What the kernel says.
     pub fn of(file: &File, len: usize) -> io::Result<Self> {
+        Self::at(file, 0, len)
+    }
+
+    /// Maps bytes from an offset on, which the kernel wants on a page; otherwise as [`of`](Self::of).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn at(file: &File, offset: u64, len: usize) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses where, so nothing that is there is replaced; nothing refers to it but this value.
-        let start = unsafe { mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
+        let start = unsafe { mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, file, offset) }?;
         Ok(Self { start: start.cast(), len })
     }
 
