@@ -67,7 +67,7 @@ pub fn run(folder: &Mounts, rounds: u64) -> Result<Report, String> {
     let began = Instant::now();
     fs::write(folder.a.join("file"), number_bytes(0)).map_err(|error| error.to_string())?;
     for number in 0..rounds {
-        let (here, there) = if number / KINDS.len() as u64 % 2 == 0 {
+        let (here, there) = if (number / KINDS.len() as u64).is_multiple_of(2) {
             (&folder.a, &folder.b)
         } else {
             (&folder.b, &folder.a)
