@@ -1,15 +1,15 @@
-//! One file through a direct, a buffered and a mapped view at once, against its bytes in memory.
+//! One file through a direct, a buffered and a mapped view at once, and through another mount, against its bytes in
+//! memory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
 
 use proptest::prelude::*;
 use rustix::fs::OFlags;
 
-use crate::Mapping;
 use crate::model::pattern;
+use crate::{Mapping, Mounts};
 
 /// Longest file: three extents.
 const FILE_BYTES_MAX: u64 = 9 << 20;
@@ -21,8 +21,11 @@ pub enum View {
     Direct,
     /// Through the page cache.
     Buffered,
-    /// A shared mapping of the whole file, made for the access and taken away after it; a write is not synced.
+    /// A shared mapping of the whole file, made for the access and taken away after it. A write is synced only where
+    /// another mount looks: within one mount it is seen without.
     Mapped,
+    /// Through the page cache of the other mount, which only reads.
+    Other,
 }
 
 /// One access to the file.
@@ -37,36 +40,30 @@ pub enum Touch {
 
 /// Random accesses; offsets and lengths lie on blocks, beside them, and around the borders of extents.
 pub fn touches(len_max: usize) -> impl Strategy<Value = Vec<Touch>> {
-    let view = || prop_oneof![3 => Just(View::Direct), 2 => Just(View::Buffered), 2 => Just(View::Mapped)];
+    let writes = || prop_oneof![3 => Just(View::Direct), 2 => Just(View::Buffered), 2 => Just(View::Mapped)];
+    let reads = || prop_oneof![3 => writes(), 1 => Just(View::Other)];
     let near =
         || prop::sample::select(vec![0_u64, 4096, 65_536, 1 << 20, 4 << 20, (4 << 20) - 4096, 8 << 20]);
     let beside = || prop_oneof![2 => Just(0_u64), 1 => 0..5000_u64, 1 => prop::sample::select(vec![1_u64, 511, 512, 4095])];
     let at = move || (near(), beside()).prop_map(|(near, beside)| near + beside);
     let len = || prop::sample::select(vec![1_usize, 512, 4095, 4096, 8192, 10_000, 65_536, 300_000]);
     let touch = prop_oneof![
-        4 => (view(), at(), len()).prop_map(|(view, at, len)| Touch::Read { view, at, len }),
-        5 => (view(), at(), len(), any::<u8>()).prop_map(|(view, at, len, fill)| Touch::Write { view, at, len, fill }),
+        4 => (reads(), at(), len()).prop_map(|(view, at, len)| Touch::Read { view, at, len }),
+        5 => (writes(), at(), len(), any::<u8>()).prop_map(|(view, at, len, fill)| Touch::Write { view, at, len, fill }),
         1 => at().prop_map(|len| Touch::Resize { len }),
         1 => Just(Touch::Sync),
     ];
     proptest::collection::vec(touch, 1..len_max)
 }
 
-/// Does the accesses to a new file at this path, and compares each read, and all at the end through each view.
+/// Does the accesses to a new file of this name in a folder of two mounts, and compares each read, and all at the end through each view.
 ///
 /// # Errors
 /// The first difference, or what the filesystem refused: FUSE demands no alignment of direct accesses, so none is refused.
-pub fn agree(touches: &[Touch], path: &Path) -> Result<(), String> {
-    let open = |flags: OFlags| {
-        let mut options = OpenOptions::new();
-        let flags = i32::try_from(flags.bits()).expect("flags are small");
-        options.read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)
-    };
-    let files =
-        || Ok::<_, io::Error>(Views { buffered: open(OFlags::empty())?, direct: open(OFlags::DIRECT)? });
-    let views = files().map_err(|error| format!("open: {error}"))?;
+pub fn agree(touches: &[Touch], folder: &Mounts, name: &str) -> Result<(), String> {
+    let views = Views::open(folder, name).map_err(|error| format!("open: {error}"))?;
     let mut bytes = Vec::new();
-    let last = [View::Direct, View::Mapped, View::Buffered];
+    let last = [View::Direct, View::Mapped, View::Buffered, View::Other];
     let last = last.map(|view| Touch::Read { view, at: 0, len: FILE_BYTES_MAX as usize * 2 });
     for (number, touch) in touches.iter().chain(&last).enumerate() {
         let found =
@@ -116,9 +113,32 @@ const fn within(file_len: usize, at: usize, len: usize) -> usize {
 struct Views {
     buffered: File,
     direct: File,
+    other: File,
+    /// Whether the other mount is another one.
+    apart: bool,
 }
 
 impl Views {
+    fn open(folder: &Mounts, name: &str) -> io::Result<Self> {
+        let open = |flags: OFlags| {
+            let mut options = OpenOptions::new();
+            let flags = i32::try_from(flags.bits()).expect("flags are small");
+            options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .custom_flags(flags)
+                .open(folder.a.join(name))
+        };
+        Ok(Self {
+            buffered: open(OFlags::empty())?,
+            direct: open(OFlags::DIRECT)?,
+            other: File::open(folder.b.join(name))?,
+            apart: folder.a != folder.b,
+        })
+    }
+
     fn apply(&self, touch: &Touch, file_len: usize) -> io::Result<Vec<u8>> {
         match *touch {
             Touch::Read { view: View::Mapped, at, len } => {
@@ -131,7 +151,11 @@ impl Views {
             Touch::Write { view: View::Mapped, at, len, fill } => {
                 let len = within(file_len, at as usize, len);
                 if len > 0 {
-                    Mapping::of(&self.buffered, file_len)?.write(at as usize, &pattern(fill, len));
+                    let mapping = Mapping::of(&self.buffered, file_len)?;
+                    mapping.write(at as usize, &pattern(fill, len));
+                    if self.apart {
+                        mapping.sync()?;
+                    }
                 }
             }
             Touch::Read { view, at, len } => return read(self.file(view), at, len),
@@ -146,6 +170,7 @@ impl Views {
         match view {
             View::Direct => &self.direct,
             View::Buffered | View::Mapped => &self.buffered,
+            View::Other => &self.other,
         }
     }
 }

@@ -50,7 +50,7 @@ fn the_hosts_own_filesystem_does_what_the_model_says() {
 fn two_mounts_do_what_the_model_says() {
     let cluster = Cluster::up();
     let mounts = Mounts::of(&cluster);
-    hold(|name| mounts.folder(name), if is_long() { 5000 } else { 500 });
+    hold(|name| mounts.folder(name), if is_long() { 5000 } else { 300 });
 }
 
 /// Two folders that have nothing to do with each other are told from two mounts of one filesystem.
