@@ -146,12 +146,12 @@ impl Views {
                 if len == 0 {
                     return Ok(Vec::new());
                 }
-                return Ok(Mapping::of(&self.buffered, file_len)?.read(at as usize, len));
+                return Ok(self.mapping(file_len)?.read(at as usize, len));
             }
             Touch::Write { view: View::Mapped, at, len, fill } => {
                 let len = within(file_len, at as usize, len);
                 if len > 0 {
-                    let mapping = Mapping::of(&self.buffered, file_len)?;
+                    let mapping = self.mapping(file_len)?;
                     mapping.write(at as usize, &pattern(fill, len));
                     if self.apart {
                         mapping.sync()?;
@@ -164,6 +164,14 @@ impl Views {
             Touch::Sync => self.direct.sync_all()?,
         }
         Ok(Vec::new())
+    }
+
+    /// A mapping of the whole file: of one that is shorter than it must be, touching its end would end the test.
+    fn mapping(&self, file_len: usize) -> io::Result<Mapping> {
+        match self.buffered.metadata()?.len() {
+            len if len == file_len as u64 => Mapping::of(&self.buffered, file_len),
+            len => Err(io::Error::other(format!("the file has {len} bytes instead of {file_len}"))),
+        }
     }
 
     const fn file(&self, view: View) -> &File {
