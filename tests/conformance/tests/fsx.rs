@@ -26,7 +26,7 @@ const WEIGHTS: [(&str, u32); 14] = [
     ("copy_file_range", 10),
 ];
 
-/// The file spans several extents of 4 MiB in the second run, and lies within one in the first.
+/// The file lies within one extent of 4 MiB, or, for the first seed alone since that takes longer, spans several.
 const SHAPES: [&str; 2] = ["flen = 262144\nopsize.max = 65536\n", "flen = 9000000\nopsize.max = 300000\n"];
 
 fn configuration(shape: &str) -> String {
@@ -43,7 +43,7 @@ fn no_read_differs_from_what_was_written() {
     let (seeds, operations) = if is_long() { (5, 100_000) } else { (2, 5_000) };
     let cluster = Cluster::up();
     for seed in 1..=seeds {
-        let shape = SHAPES[seed % SHAPES.len()];
+        let shape = SHAPES[usize::from(seed == 1)];
         let config = cluster.scratch().join(format!("fsx-{seed}.toml"));
         fs::write(&config, configuration(shape)).expect("written");
         let file = cluster.mount().join(format!("fsx-{seed}"));
