@@ -17,9 +17,14 @@ RELEASE := target/release
 BINARIES := weft weftd weft-gateway
 LOOPS := weft-layout weft-keys weft-wire weft-core weft-meta weft-engine weft-compute
 BUILD_PACKAGES := gcc libc6-dev
-TEST_PACKAGES := $(BUILD_PACKAGES) rsync git attr acl tcpdump procps util-linux
+TEST_PACKAGES := $(BUILD_PACKAGES) rsync git attr acl tcpdump procps util-linux tar python3 sqlite3 postgresql
+# Published suites that the tests run: name and version.
+TEST_TOOLS := pjdfstest@0.2.2 fsx@0.3.2
+TOOLS := target/tools
+# Each starts clusters: one at a time.
+CLUSTER_TESTS := weft-e2e weft-conformance
 
-.PHONY: up down build test test-long bench bench-loops check install uninstall build-packages test-packages clean
+.PHONY: up down build test test-long bench bench-loops check install uninstall build-packages test-packages test-tools clean
 
 up: build
 	$(RELEASE)/weft up --dir "$(DIR)" $(if $(MOUNT),--mount "$(MOUNT)") $(ARGS)
@@ -36,21 +41,29 @@ build-packages:
 test-packages:
 	@.ci/packages $(TEST_PACKAGES)
 
+# Installed once: cargo leaves what is there in this version.
+test-tools: build-packages
+	@for tool in $(TEST_TOOLS); do \
+		grep -qs "\"$${tool%@*} $${tool#*@} " $(TOOLS)/.crates.toml || \
+		CARGO_TARGET_DIR=$(TOOLS)/build cargo install "$$tool" --locked --root $(TOOLS) || exit 1; \
+	done
+	@rm -rf $(TOOLS)/build
+
 # Formatting and lints first: they fail fastest.
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-test: test-packages check
+test: test-packages test-tools check
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked --no-fail-fast --exclude weft-e2e
-	cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
+	cargo test --workspace --locked --no-fail-fast $(CLUSTER_TESTS:%=--exclude %)
+	cargo test $(CLUSTER_TESTS:%=-p %) --locked --no-fail-fast -- --test-threads=1
 
-test-long: test-packages
+test-long: test-packages test-tools
 	cargo build --workspace --bins --locked
 	WEFT_TEST_LONG=1 cargo test -p weft-compute --locked --test power_cuts
 	WEFT_TEST_LONG=1 cargo test -p weft-sim --locked --test schedules
-	WEFT_TEST_LONG=1 cargo test -p weft-e2e --locked --no-fail-fast -- --test-threads=1
+	WEFT_TEST_LONG=1 cargo test $(CLUSTER_TESTS:%=-p %) --locked --no-fail-fast -- --test-threads=1
 
 # The cluster in DIR is formed where there is none, and stopped afterwards; its data stays.
 bench: build

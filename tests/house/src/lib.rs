@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 26] = [
+pub const PLAN: [(&str, Room); 27] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -63,12 +63,18 @@ pub const PLAN: [(&str, Room); 26] = [
     ("weft-house", room("tests", Layer::Test)),
     ("weft-e2e", room("tests", Layer::Test)),
     ("weft-sim", room("tests", Layer::Test)),
+    ("weft-conformance", room("tests", Layer::Test)),
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` and `weft-locks` build on the messages that they execute.
-pub const SIDEWAYS: [(&str, &str); 3] =
-    [("weft-fuse", "weft-core"), ("weft-meta", "weft-wire"), ("weft-locks", "weft-wire")];
+/// `weft-meta` and `weft-locks` build on the messages that they execute, and `weft-conformance` has its clusters from
+/// `weft-e2e`.
+pub const SIDEWAYS: [(&str, &str); 4] = [
+    ("weft-fuse", "weft-core"),
+    ("weft-meta", "weft-wire"),
+    ("weft-locks", "weft-wire"),
+    ("weft-conformance", "weft-e2e"),
+];
 
 /// Which wings a wing may build on, besides itself.
 pub const WINGS: [(&str, &[&str]); 6] = [
