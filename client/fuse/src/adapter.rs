@@ -21,11 +21,13 @@ use weft_fusedev::{Errno, Handler, Header, NodeId, Patience, Reply, Request};
 
 use crate::attributes::{entry, inode, node_attributes};
 use crate::errno::{errno, name_errno};
+use locks::Lockers;
 
 /// Core behind the kernel's interface.
 #[derive(Debug)]
 pub(crate) struct Adapter {
     core: Arc<Core>,
+    lockers: Lockers,
 }
 
 impl Handler for Adapter {
@@ -37,7 +39,9 @@ impl Handler for Adapter {
             Request::SetAttributes(changes) => self.set_attributes(header, &changes, reply),
             Request::ReadLink => self.read_link(header, reply),
             Request::MakeNode(node) => self.make_node(header, &node, reply),
-            Request::MakeDirectory { name, mode, .. } => self.make_directory(header, name, mode, reply),
+            Request::MakeDirectory { name, mode, umask } => {
+                self.make_directory(header, name, (mode, umask), reply);
+            }
             Request::Symlink { name, target } => self.make_symlink(header, name, target, reply),
             Request::Link { node, name } => self.link(header, node, name, reply),
             Request::Unlink { name } => self.unlink(header, name, reply),
@@ -49,9 +53,9 @@ impl Handler for Adapter {
             Request::CreateUnnamed(create) => self.create_unnamed(header, &create, reply),
             Request::Open(open) => self.open(header, open, reply),
             Request::Read(read) => self.read(&read, reply),
-            Request::Write(write) => self.write(&write, reply),
-            Request::Flush { handle, .. } => self.flush(handle, reply),
-            Request::Release(release) => self.release(&release, reply),
+            Request::Write(write) => self.write(header, &write, reply),
+            Request::Flush { handle, owner } => self.flush(header, handle, owner, reply),
+            Request::Release(release) => self.release(header, &release, reply),
             Request::Sync { handle, .. } => self.sync(handle, reply),
             Request::SyncFilesystem => self.sync_filesystem(reply),
             Request::OpenDirectory(_) => Self::open_directory(reply),
@@ -66,11 +70,11 @@ impl Handler for Adapter {
             // The mount has `default_permissions`: the kernel has checked mode, owner and groups.
             Request::Access { .. } => reply.ok(),
             Request::Space => self.space(reply),
-            Request::GetLock(lock) => Self::get_lock(&lock, reply),
-            Request::SetLock { request, wait } => Self::set_lock(&request, wait, reply),
-            Request::Allocate(allocate) => Self::allocate(&allocate, reply),
-            Request::Seek(seek) => Self::seek(&seek, reply),
-            Request::CopyRange(copy) => Self::copy_range(&copy, reply),
+            Request::GetLock(lock) => self.get_lock(header, &lock, reply),
+            Request::SetLock { request, wait } => self.set_lock(header, &request, wait, reply),
+            Request::Allocate(allocate) => self.allocate(header, &allocate, reply),
+            Request::Seek(seek) => self.seek(&seek, reply),
+            Request::CopyRange(copy) => self.copy_range(header, &copy, reply),
             Request::Ioctl(_) => reply.error(Errno::NOTTY),
             Request::Poll | Request::BlockMap => reply.error(Errno::NOSYS),
             // The session's own, which it keeps for itself.
@@ -89,8 +93,8 @@ impl Handler for Adapter {
 }
 
 impl Adapter {
-    pub(crate) const fn new(core: Arc<Core>) -> Self {
-        Self { core }
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, lockers: Lockers::default() }
     }
 
     /// Answers by what core says later, unless the caller is killed before; then nobody waits for core any more.

@@ -18,7 +18,7 @@ pub(crate) const THREADS: usize = 2;
 const READ_AHEAD_KIB: u32 = 4096;
 
 /// What is asked for, and why.
-const WANTED: [(u64, &str); 9] = [
+const WANTED: [(u64, &str); 15] = [
     (ASYNC_READ, "a sequential reader's requests are under way together"),
     (BIG_WRITES, "requests of 1 MiB"),
     (MAX_PAGES, "requests of 1 MiB"),
@@ -31,20 +31,17 @@ const WANTED: [(u64, &str); 9] = [
         EXPORT_SUPPORT,
         "LOOKUP of . and .. is answered: handles of files (open_by_handle_at) outlive the kernel's cache",
     ),
+    (POSIX_LOCKS, "locks of fcntl are granted across mounts"),
+    (FLOCK_LOCKS, "locks of flock as well"),
+    (DONT_MASK, "the umask counts only where there is no default access list"),
+    (POSIX_ACL, "access lists are kept by the owner of the metadata, and enforced by the kernel"),
+    (SETXATTR_EXT, "who sets an access list and is not of the group takes set-group-id off"),
+    (HANDLE_KILLPRIV_V2, "who writes takes set-user-id off, without a question before each write"),
 ];
 
 /// What is not, and why. A test sees that every bit is in one of the two tables.
 #[cfg(test)]
-const LEFT_OUT: [(u64, &str); 33] = [
-    (POSIX_LOCKS, "core has no locks yet: the kernel keeps them for this mount; requests are understood"),
-    (FLOCK_LOCKS, "as POSIX_LOCKS"),
-    (DONT_MASK, "the umask counts where there is no default ACL, and core has none yet; requests tell it"),
-    (POSIX_ACL, "core has no ACLs yet"),
-    (SETXATTR_EXT, "comes with POSIX_ACL; requests are understood"),
-    (
-        HANDLE_KILLPRIV_V2,
-        "core takes no such bits away yet: the kernel asks for it by SETATTR; requests are understood",
-    ),
+const LEFT_OUT: [(u64, &str); 27] = [
     (HANDLE_KILLPRIV, "superseded by its second version"),
     (ATOMIC_O_TRUNC, "the kernel truncates by SETATTR after OPEN, which core does in one operation anyway"),
     (WRITEBACK_CACHE, "the kernel would decide when data is dirty"),
@@ -92,8 +89,8 @@ pub(crate) fn terms() -> Terms {
 /// set-user-id bits and capabilities from the file, and not every kernel drops the pages that others have of it.
 pub(crate) const fn open_flags(flags: u32) -> u32 {
     match flags & O_ACCMODE {
-        // A descriptor that only reads has nothing to send at close.
-        O_RDONLY => FOPEN_KEEP_CACHE | FOPEN_NOFLUSH,
+        // A descriptor that only reads is flushed all the same: locks of its process go then.
+        O_RDONLY => FOPEN_KEEP_CACHE,
         _ => FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
     }
 }

@@ -72,6 +72,11 @@ impl Core {
         released
     }
 
+    /// Whether an owner may have locks of a file: then they are to be [let go of](Self::release_locks) when it closes it.
+    pub fn has_locks(&self, inode: Inode, kind: LockKind, owner: LockOwner) -> bool {
+        !self.locks.is_idle(Key { inode, kind, owner })
+    }
+
     /// The lock that is in the way of one that might be asked for (`F_GETLK`); `None`: nothing is.
     ///
     /// # Errors

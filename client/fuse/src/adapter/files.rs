@@ -2,14 +2,29 @@
 
 use std::sync::Arc;
 
-use weft_core::{HandleId, OpenMode};
+use weft_core::{AllocateMode, Caller, Core, FsError, HandleId, LockKind, OpenMode, SeekWhat};
 use weft_fusedev::protocol::flags::{O_ACCMODE, O_DSYNC, O_RDONLY};
-use weft_fusedev::protocol::{Allocate, Answer, CopyRange, Open, Opened, Read, Release, Seek, Write};
+use weft_fusedev::protocol::{
+    Allocate, Answer, CopyRange, LockOwner, Open, Opened, Read, Release, Seek, Write,
+};
 use weft_fusedev::{Errno, Handle, Header, Reply};
 
-use super::{Adapter, finish};
+use weft_types::Inode;
+
+use super::locks::owner;
+use super::{Adapter, caller, finish};
 use crate::attributes::inode;
 use crate::kernel;
+
+/// `FALLOC_FL_KEEP_SIZE`.
+const KEEP_SIZE: u32 = 1;
+/// `FALLOC_FL_PUNCH_HOLE`, which the kernel refuses alone.
+const PUNCH_HOLE_KEEP_SIZE: u32 = 2 | KEEP_SIZE;
+/// `FALLOC_FL_ZERO_RANGE`.
+const ZERO_RANGE: u32 = 16;
+const ZERO_RANGE_KEEP_SIZE: u32 = ZERO_RANGE | KEEP_SIZE;
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
 
 /// What the descriptor is for. Appending is left to the kernel, which holds the file's length: a page of a mapping
 /// that is written through an appending descriptor must go to its own place.
@@ -21,6 +36,11 @@ pub(super) const fn open_mode(flags: u32) -> OpenMode {
 
 const fn handle_id(handle: Handle) -> HandleId {
     HandleId::new(handle.get())
+}
+
+/// Before a change of a file by requests that do not say whether its set-id bits go: they stay for root alone.
+async fn lose_privileges(core: &Arc<Core>, caller: Caller, inode: Inode) -> Result<(), FsError> {
+    if caller.uid == 0 { Ok(()) } else { core.kill_privileges(caller, inode).await }
 }
 
 impl Adapter {
@@ -50,16 +70,23 @@ impl Adapter {
         self.later(reply, work, |reply, bytes| reply.data(&[&bytes]));
     }
 
-    pub(super) fn write(&self, asked: &Write<'_>, reply: Reply) {
+    pub(super) fn write(&self, header: &Header, asked: &Write<'_>, reply: Reply) {
         let (handle, offset) = (handle_id(asked.handle), asked.offset);
         let answer = |reply: Reply, len| reply.answer(&Answer::written(len));
-        if let Some(result) = self.core.try_write(handle, offset, asked.data) {
+        let (inode, caller) = (inode(header.node), caller(header));
+        let kills = asked.kill_suidgid && self.core.try_kill_privileges(caller, inode).is_none();
+        if !kills && let Some(result) = self.core.try_write(handle, offset, asked.data) {
             return finish(reply, result, answer);
         }
         // No room among the dirty bytes, or a synchronous descriptor: a task waits, with a copy, since the buffer is this
         // thread's.
         let (core, data) = (Arc::clone(&self.core), asked.data.to_vec());
-        let work = async move { core.write(handle, offset, &data).await };
+        let work = async move {
+            if kills {
+                core.kill_privileges(caller, inode).await?;
+            }
+            core.write(handle, offset, &data).await
+        };
         if asked.from_cache {
             // Pages of a mapping: whoever caused them to be written now, they are many processes'.
             self.later_in_any_case(reply, work, answer);
@@ -68,11 +95,27 @@ impl Adapter {
         }
     }
 
-    pub(super) fn flush(&self, handle: Handle, reply: Reply) {
+    pub(super) fn flush(&self, header: &Header, handle: Handle, by: LockOwner, reply: Reply) {
+        let owner = owner(by);
+        if self.core.has_locks(inode(header.node), LockKind::Posix, owner) {
+            // They are gone when close returns.
+            let (core, inode) = (Arc::clone(&self.core), inode(header.node));
+            let work = async move {
+                core.release_locks(inode, LockKind::Posix, owner).await?;
+                core.flush(handle_id(handle))
+            };
+            return self.later_in_any_case(reply, work, |reply, ()| reply.ok());
+        }
         finish(reply, self.core.flush(handle_id(handle)), |reply, ()| reply.ok());
     }
 
-    pub(super) fn release(&self, asked: &Release, reply: Reply) {
+    pub(super) fn release(&self, header: &Header, asked: &Release, reply: Reply) {
+        if let Some(by) = asked.flock_owner {
+            self.unlock_all(header, LockKind::Flock, owner(by));
+        }
+        for by in self.lockers.take(asked.handle) {
+            self.unlock_all(header, LockKind::Posix, by);
+        }
         self.core.release(handle_id(asked.handle));
         reply.ok();
     }
@@ -87,18 +130,55 @@ impl Adapter {
         self.later(reply, async move { core.sync_all().await }, |reply, ()| reply.ok());
     }
 
-    /// Core allocates nothing ahead yet; the kernel does not ask again.
-    pub(super) fn allocate(_asked: &Allocate, reply: Reply) {
-        reply.error(Errno::NOSYS);
+    pub(super) fn allocate(&self, header: &Header, asked: &Allocate, reply: Reply) {
+        let mode = match asked.mode {
+            0 => AllocateMode::Allocate,
+            KEEP_SIZE => AllocateMode::AllocateKeepSize,
+            PUNCH_HOLE_KEEP_SIZE => AllocateMode::PunchHole,
+            ZERO_RANGE => AllocateMode::ZeroRange,
+            ZERO_RANGE_KEEP_SIZE => AllocateMode::ZeroRangeKeepSize,
+            _ => return reply.error(Errno::OPNOTSUPP),
+        };
+        let (core, handle) = (Arc::clone(&self.core), handle_id(asked.handle));
+        let (offset, len) = (asked.offset, asked.len);
+        let (inode, caller) = (inode(header.node), caller(header));
+        let work = async move {
+            lose_privileges(&core, caller, inode).await?;
+            core.allocate(handle, mode, offset, len).await
+        };
+        self.later(reply, work, |reply, ()| reply.ok());
     }
 
-    /// Core tells no holes yet; the kernel takes the whole file for data.
-    pub(super) fn seek(_asked: &Seek, reply: Reply) {
-        reply.error(Errno::NOSYS);
+    /// The kernel asks for data and holes alone: where other offsets are it knows itself.
+    pub(super) fn seek(&self, asked: &Seek, reply: Reply) {
+        let what = match asked.whence {
+            SEEK_DATA => SeekWhat::Data,
+            SEEK_HOLE => SeekWhat::Hole,
+            _ => return reply.error(Errno::INVAL),
+        };
+        let (core, handle, offset) = (Arc::clone(&self.core), handle_id(asked.handle), asked.offset);
+        let work = async move { core.seek(handle, offset, what).await };
+        self.later(reply, work, |reply, found| reply.answer(&Answer::found_at(found)));
     }
 
-    /// Core copies nothing by itself yet; the kernel reads and writes.
-    pub(super) fn copy_range(_asked: &CopyRange, reply: Reply) {
-        reply.error(Errno::NOSYS);
+    pub(super) fn copy_range(&self, header: &Header, asked: &CopyRange, reply: Reply) {
+        if asked.flags != 0 {
+            return reply.error(Errno::INVAL);
+        }
+        let core = Arc::clone(&self.core);
+        let CopyRange { from, from_offset, to_node, to, to_offset, len, wide, .. } = *asked;
+        let (inode, caller) = (inode(to_node), caller(header));
+        let (from, to) = (handle_id(from), handle_id(to));
+        // The narrow answer has 32 bits.
+        let len = if wide { len } else { len.min(u64::from(u32::MAX)) };
+        let work = async move {
+            lose_privileges(&core, caller, inode).await?;
+            core.copy_range(from, from_offset, to, to_offset, len).await
+        };
+        self.later(reply, work, move |reply, copied| {
+            // No more than was asked for.
+            let narrow = || Answer::written(u32::try_from(copied).unwrap_or(u32::MAX));
+            reply.answer(&if wide { Answer::copied(copied) } else { narrow() });
+        });
     }
 }

@@ -35,6 +35,7 @@ impl Adapter {
             size: asked.size,
             accessed: asked.accessed.map(time_change),
             modified: asked.modified.map(time_change),
+            kill_privileges: asked.kill_suidgid,
         };
         let (core, inode, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         if let Some(result) = core.try_set_attributes(inode, &changes) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_core::{MetaError, NewNode, RenameMode};
+use weft_core::{Attributes, FsError, HandleId, MetaError, NewNode, RenameMode};
 use weft_fusedev::protocol::flags::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use weft_fusedev::protocol::{Answer, Create, MakeNode, Opened};
 use weft_fusedev::{Errno, Handle, Header, NodeId, Reply};
@@ -48,21 +48,22 @@ impl Adapter {
             0o060_000 => NewNode::BlockDevice(asked.device),
             _ => return reply.error(Errno::INVAL),
         };
-        self.make(header, asked.name, node, permission_bits(asked.mode), reply);
+        self.make(header, asked.name, node, (asked.mode, asked.umask), reply);
     }
 
-    pub(super) fn make_directory(&self, header: &Header, text: &[u8], mode: u32, reply: Reply) {
-        self.make(header, text, NewNode::Directory, permission_bits(mode), reply);
+    pub(super) fn make_directory(&self, header: &Header, text: &[u8], modes: (u32, u32), reply: Reply) {
+        self.make(header, text, NewNode::Directory, modes, reply);
     }
 
     pub(super) fn make_symlink(&self, header: &Header, text: &[u8], target: &[u8], reply: Reply) {
-        self.make(header, text, NewNode::Symlink { target: target.to_vec().into() }, 0o777, reply);
+        self.make(header, text, NewNode::Symlink { target: target.to_vec().into() }, (0o777, 0), reply);
     }
 
-    fn make(&self, header: &Header, text: &[u8], node: NewNode, mode: u16, reply: Reply) {
+    fn make(&self, header: &Header, text: &[u8], node: NewNode, (mode, umask): (u32, u32), reply: Reply) {
+        let (mode, umask) = (permission_bits(mode), permission_bits(umask));
         let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         let name = or_refuse!(name(text), reply);
-        self.later_entry(reply, async move { core.make_node(caller, parent, name, node, mode).await });
+        self.later_entry(reply, async move { core.make_node(caller, parent, name, node, mode, umask).await });
     }
 
     pub(super) fn link(&self, header: &Header, node: NodeId, text: &[u8], reply: Reply) {
@@ -108,12 +109,21 @@ impl Adapter {
 
     pub(super) fn create(&self, header: &Header, asked: &Create<'_>, reply: Reply) {
         let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
-        let (name, mode) = (or_refuse!(name(asked.name), reply), permission_bits(asked.mode));
+        let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
+        let name = or_refuse!(name(asked.name), reply);
         let open = open_mode(asked.flags);
         let flags = kernel::open_flags(asked.flags);
-        let work = async move { core.create(caller, parent, name, mode, open).await };
+        let work = async move { core.create(caller, parent, name, mode, umask, open).await };
+        self.answer_created(reply, work, flags);
+    }
+
+    /// Answers with what was made and is open.
+    fn answer_created<W>(&self, reply: Reply, work: W, flags: u32)
+    where
+        W: Future<Output = Result<(Attributes, HandleId), FsError>> + Send + 'static,
+    {
         let (core, holder) = (Arc::clone(&self.core), Arc::clone(&self.core));
-        let answer = move |reply: Reply, (found, handle): (_, weft_core::HandleId)| {
+        let answer = move |reply: Reply, (found, handle): (_, HandleId)| {
             let opened = Opened { handle: Handle::new(handle.get()), flags };
             reply.answer(&Answer::created(&entry(&core, &found), &opened));
         };
@@ -123,8 +133,12 @@ impl Adapter {
         });
     }
 
-    /// `O_TMPFILE`: core makes no files without a name yet.
-    pub(super) fn create_unnamed(&self, _header: &Header, _asked: &Create<'_>, reply: Reply) {
-        reply.error(Errno::OPNOTSUPP);
+    /// `O_TMPFILE`: that one with `O_EXCL` gets no name the kernel sees to.
+    pub(super) fn create_unnamed(&self, header: &Header, asked: &Create<'_>, reply: Reply) {
+        let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
+        let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
+        let (open, flags) = (open_mode(asked.flags), kernel::open_flags(asked.flags));
+        let work = async move { core.create_unnamed(caller, parent, mode, umask, open).await };
+        self.answer_created(reply, work, flags);
     }
 }

@@ -9,11 +9,11 @@ use weft_fusedev::{Errno, Header, Reply};
 use super::{Adapter, caller, finish, or_refuse};
 use crate::attributes::inode;
 
-/// The name of an extended attribute in a namespace that is kept here. ACLs (`system.`) are not: who copies a file
-/// with its ACL is told so, and copies the mode instead.
+/// The name of an extended attribute in a namespace that is kept here; of `system.` there are access lists alone.
 fn xattr_name(name: &[u8]) -> Result<&[u8], Errno> {
     const NAMESPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-    let kept = NAMESPACES.iter().any(|namespace| name.starts_with(namespace));
+    const ACCESS_LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+    let kept = NAMESPACES.iter().any(|namespace| name.starts_with(namespace)) || ACCESS_LISTS.contains(&name);
     if kept { Ok(name) } else { Err(Errno::OPNOTSUPP) }
 }
 
@@ -37,8 +37,8 @@ impl Adapter {
         };
         let name = or_refuse!(xattr_name(asked.name), reply).to_vec();
         let (core, inode, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
-        let value = asked.value.to_vec();
-        let work = async move { core.set_xattr(caller, inode, &name, &value, mode).await };
+        let (value, kills) = (asked.value.to_vec(), asked.kill_sgid);
+        let work = async move { core.set_xattr(caller, inode, &name, &value, mode, kills).await };
         self.later(reply, work, |reply, ()| reply.ok());
     }
 
