@@ -176,3 +176,29 @@ async fn copies_are_checked() {
     assert_eq!(core.copy_range(reads, 5, handle, 1000, 10).await, Ok(10));
     assert_eq!(core.read(handle, 1000, 99).await.expect("reads")[..], pattern(1000, 1)[5..15]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn files_end_where_offsets_end() {
+    let fake = Fake::new();
+    let core = mount(&fake);
+    let (a, handle) = create(&core, "a").await;
+    let most = i64::MAX as u64;
+    for (offset, len) in [(most, 1), (most - 1, 2), (u64::MAX, 1)] {
+        assert_eq!(
+            core.write(handle, offset, &pattern(len, 1)).await,
+            Err(FsError::FileTooLarge),
+            "{offset}"
+        );
+    }
+    let longer = AttributeChanges { size: Some(most + 1), ..AttributeChanges::default() };
+    let refused = core.set_attributes(caller(), a.inode, longer).await;
+    assert_eq!(refused, Err(FsError::Refused(MetaError::FileTooLarge)));
+    core.write(handle, most - 1, b"x").await.expect("the last byte");
+    core.fsync(handle).await.expect("commits");
+    let shown = core.attributes(a.inode).await.expect("known");
+    assert_eq!((shown.size, shown.allocated.get()), (most, 1));
+    assert_eq!(core.read(handle, most - 2, 9).await.expect("reads")[..], *b"\0x");
+    assert_eq!(core.seek(handle, 0, SeekWhat::Data).await, Ok(most - 1));
+    let appends = core.open(a.inode, OpenMode { append: true, ..READ_WRITE }).await.expect("opens");
+    assert_eq!(core.write(appends, 0, b"y").await, Err(FsError::FileTooLarge));
+}

@@ -40,13 +40,16 @@ async fn a_link_gives_it_a_name_that_stays() {
     core.write(handle, 0, &pattern(5000, 1)).await.expect("writes");
     let linked = core.link(caller(), inode, ROOT, name("a")).await.expect("links");
     assert_eq!((linked.inode, linked.links, linked.size), (inode, 1, 5000));
+    // It is no file that nobody can reach any more: what waits is written.
+    core.write(handle, 5000, &[7; 10]).await.expect("writes");
     core.release(handle);
     core.forget(inode, 2);
     sleep(Duration::from_secs(10)).await;
     core.unmount(Duration::from_secs(60)).await.expect("all is written");
     let core = mount(&fake);
     assert_eq!(core.lookup(ROOT, &name("a")).await.expect("it is there").inode, inode);
-    assert!(get_file(&core, inode, 5000).await.expect("reads") == pattern(5000, 1));
+    let expected = [pattern(5000, 1), vec![7; 10]].concat();
+    assert!(get_file(&core, inode, 9000).await.expect("reads") == expected);
     core.unlink(caller(), ROOT, name("a")).await.expect("unlinks");
     assert_eq!(core.link(caller(), inode, ROOT, name("b")).await.map(drop), Err(GONE), "not a second time");
 }
