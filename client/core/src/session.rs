@@ -171,7 +171,7 @@ impl Session {
     pub(crate) async fn renew(&self) -> Option<SessionRenewed> {
         let sent = Instant::now();
         let call = RenewSession { filesystem: self.filesystem, session: self.id };
-        match self.backend.renew(call, self.renewal_interval()).await {
+        match self.backend.renew(call, self.quarter()).await {
             Ok(renewed) => {
                 let lease = Duration::from_millis(renewed.lease_ms.into());
                 *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
@@ -192,8 +192,13 @@ impl Session {
 
     /// How often to renew. Whether another owner has begun is heard by this too.
     pub(crate) fn renewal_interval(&self) -> Duration {
+        self.quarter().min(RENEWAL_MAX)
+    }
+
+    /// A quarter of the lease: how long the answer to a renewal is worth waiting for.
+    fn quarter(&self) -> Duration {
         let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        (lease / 4).clamp(Duration::from_millis(50), RENEWAL_MAX)
+        (lease / 4).max(Duration::from_millis(50))
     }
 
     /// Ends the session, at the owner too when it can be reached.
