@@ -89,13 +89,14 @@ impl Core {
         }
     }
 
-    /// An inode is read. Without its attributes in memory nobody knows whether that matters.
+    /// An inode is read. Without its attributes in memory nobody knows whether that matters. What is shown decides, with what
+    /// was read and written lately. Not to be called under the lock of a file.
     pub(crate) fn note_access(&self, inode: Inode) {
         if !self.access_times {
             return;
         }
         let now = self.backend.now();
-        if self.names.attributes(inode).is_some_and(|attributes| is_due(&attributes, now)) {
+        if self.remembered(inode).is_some_and(|shown| is_due(&shown, now)) {
             self.accesses.note(inode, now);
         }
     }

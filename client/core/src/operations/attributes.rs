@@ -39,7 +39,7 @@ impl Core {
     }
 
     /// What is remembered, with what is dirty on top.
-    fn remembered(&self, inode: Inode) -> Option<Attributes> {
+    pub(crate) fn remembered(&self, inode: Inode) -> Option<Attributes> {
         let file = self.files.peek(inode);
         // A commit is remembered before its bytes stop being dirty: under the lock, one of both shows them.
         let state = file.as_ref().map(|file| file.lock());
