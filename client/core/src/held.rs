@@ -93,6 +93,7 @@ impl Held {
             accessed: self.accessed.map(TimeChange::At),
             modified: self.modified.map(TimeChange::At),
             kill_privileges: false,
+            made: self.at,
         })
     }
 
@@ -157,6 +158,7 @@ mod tests {
         held.written();
         let changes = held.changes().expect("the access time is still held");
         assert_eq!((changes.modified, changes.accessed), (None, Some(TimeChange::At(at(11)))));
+        assert_eq!(changes.made, Some(at(11)), "what was shown");
     }
 
     #[test]

@@ -229,6 +229,12 @@ fn golden_meta_answers() {
     golden(&MetaError::NoSpace, "08");
     let kill = AttributeChanges { kill_privileges: true, ..AttributeChanges::default() };
     golden(&kill, "87f6f6f6f6f6f6f5");
+    let made = AttributeChanges {
+        mode: Some(0o600),
+        made: Some(Timestamp { seconds: 7, nanos: 1 }),
+        ..AttributeChanges::default()
+    };
+    golden(&made, "88190180f6f6f6f6f6f4820701");
     assert_eq!(minicbor::to_vec(AttributeChanges::default()).expect("encodes"), [0x80]);
     let inherited = MetaDone { reply: MetaReply::Done, touched: vec![], inherited: true };
     golden(&inherited, "8382008080f5");

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weft_conformance::exceptions::exceptions;
 use weft_conformance::{is_long, needs, shell};
 use weft_e2e::{Cluster, SourceTree, TreeSize, compare, program, run};
 
@@ -18,11 +17,8 @@ fn source(scratch: &Path) -> PathBuf {
         run(program("cp", &["-r"]).arg(project).arg(&tree)).success();
         tree
     };
-    for script in [ODD, SPARSE] {
+    for script in [ODD, SPARSE, ACLS] {
         shell(&tree, script, &[]);
-    }
-    if has_acls() {
-        shell(&tree, ACLS, &[]);
     }
     tree
 }
@@ -52,10 +48,6 @@ mkdir acls; cd acls
 echo x > access; setfacl -m u:1234:rw,g:4321:r access
 mkdir default; setfacl -d -m u:1234:rwx default; echo y > default/inherits
 "#;
-
-fn has_acls() -> bool {
-    !exceptions("software").contains("acl")
-}
 
 #[track_caller]
 fn no_difference(left: &Path, right: &Path) {
@@ -90,30 +82,15 @@ fn tar_of_a_tree_on_the_mount_unpacks_to_the_same() {
     let cluster = Cluster::up();
     let tree = source(cluster.scratch());
     let script = r#"
-        tar=(tar --sparse --xattrs --xattrs-include='*' --numeric-owner)
-        if [ "$2" = acls ]; then tar+=(--acls); fi
+        tar=(tar --sparse --xattrs --xattrs-include='*' --acls --numeric-owner)
         "${tar[@]}" -C "$1" -cf one.tar .
         mkdir unpacked; "${tar[@]}" -C unpacked -xpf one.tar
-        if [ "$3" = unsteady ]; then find unpacked -type f -exec sync {} +; fi
         "${tar[@]}" -C unpacked -cf two.tar .
         mkdir again; "${tar[@]}" -C again -xpf two.tar
     "#;
-    let acls = if has_acls() { "acls" } else { "none" };
-    // tar says that a file changed while it was read when its ctime did.
-    let times = if exceptions("software").contains("ctime") { "unsteady" } else { "steady" };
-    shell(&cluster.mount(), script, &[&tree.to_string_lossy(), acls, times]);
+    shell(&cluster.mount(), script, &[&tree.to_string_lossy()]);
     no_difference(&tree, &cluster.mount().join("unpacked"));
     no_difference(&tree, &cluster.mount().join("again"));
     let blocks = shell(&cluster.mount(), "stat -c %b unpacked/sparse/middle", &[]).stdout;
     assert!(blocks.trim().parse::<u64>().expect("a number") < 1000, "holes stay holes: {blocks}");
-}
-
-/// An exception that no longer is one fails here.
-#[test]
-fn acls_are_refused_as_long_as_they_are_listed() {
-    needs(&["setfacl"]);
-    let cluster = Cluster::up();
-    let script = "echo x > f; if setfacl -m u:1234:rw f; then echo taken; fi";
-    let taken = shell(&cluster.mount(), script, &[]).stdout.contains("taken");
-    assert_eq!(taken, has_acls(), "ACLs are kept exactly if they are no exception");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_types::{DataKeyId, Inode};
 use weft_wire::meta::{Attributes, Commit, ENTRIES_MAX, FILES_MAX, MetaError, MetaReply, NewExtent};
 
-use super::set_attributes::{change, checked_time, grow};
+use super::set_attributes::{change, changed, checked_time, grow};
 use crate::counters::remapped;
 use crate::map::{self, Mapped, Run};
 use crate::row::{ExtentRow, MapRow};
@@ -66,6 +66,7 @@ fn commit(
     attributes.allocated = remapped(attributes.allocated, more, less)?;
     if let Some(modified) = op.modified {
         attributes.modified = checked_time(modified)?;
+        attributes.changed = attributes.changed.max(modified);
     }
     if let Some(changes) = &op.attributes {
         // A length would cut off what this very operation puts there.
@@ -73,8 +74,11 @@ fn commit(
             return Err(MetaError::Invalid);
         }
         change(tx, cx, &mut file, changes)?;
+        file.attributes.changed = changed(&file, changes, cx.now)?;
     }
-    inodes::save_changed(tx, &mut file, cx.now);
+    // A commit is no change by itself: the mount has shown its times since it was written.
+    let changed = file.attributes.changed;
+    inodes::save_changed(tx, &mut file, changed);
     Ok(file.attributes)
 }
 

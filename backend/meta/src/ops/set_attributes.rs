@@ -33,8 +33,19 @@ pub(crate) fn run(
         row.attributes.modified = cx.now;
     }
     change(tx, cx, &mut row, changes)?;
-    inodes::save_changed(tx, &mut row, cx.now);
+    let changed = changed(&row, changes, cx.now)?;
+    inodes::save_changed(tx, &mut row, changed);
     Ok(MetaReply::Attributes(row.attributes))
+}
+
+/// The change time of an inode that is changed: a change that waited in the mount was shown there with its own time, and who
+/// compares times must not see another change when it arrives.
+pub(super) fn changed(
+    row: &InodeRow,
+    changes: &AttributeChanges,
+    now: Timestamp,
+) -> Result<Timestamp, MetaError> {
+    changes.made.map_or(Ok(now), |made| Ok(checked_time(made)?.max(row.attributes.changed)))
 }
 
 /// Changes all but the length. The inode's row is the caller's to store.

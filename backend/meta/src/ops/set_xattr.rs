@@ -12,8 +12,8 @@ pub(crate) fn run(tx: &mut dyn Transaction, cx: &Context<'_>, op: &SetXattr) -> 
     }
     let mut inode = inodes::find(tx, op.inode)?;
     match (xattrs::find(tx, cx, &inode, &op.name)?.is_some(), op.mode) {
-        (true, XattrMode::Create) => return Err(MetaError::Exists),
-        (false, XattrMode::Replace) => return Err(MetaError::NoAttribute),
+        (true, XattrMode::Create | XattrMode::CreateAndReplace) => return Err(MetaError::Exists),
+        (false, XattrMode::Replace | XattrMode::CreateAndReplace) => return Err(MetaError::NoAttribute),
         _ => {}
     }
     if access_lists::is_name(&op.name) {

@@ -369,8 +369,8 @@ impl Model {
     fn set_xattr(&mut self, op: &SetXattr) -> Answer {
         let node = self.nodes.get_mut(&op.inode).ok_or(MetaError::NotFound)?;
         match (op.mode, node.xattrs.contains_key(&op.name[..])) {
-            (XattrMode::Create, true) => return Err(MetaError::Exists),
-            (XattrMode::Replace, false) => return Err(MetaError::NoAttribute),
+            (XattrMode::Create | XattrMode::CreateAndReplace, true) => return Err(MetaError::Exists),
+            (XattrMode::Replace | XattrMode::CreateAndReplace, false) => return Err(MetaError::NoAttribute),
             _ => drop(node.xattrs.insert(op.name.to_vec(), op.value.to_vec())),
         }
         self.change(op.inode);
@@ -440,10 +440,10 @@ impl Model {
         }
         if let Some(modified) = op.modified {
             file.attributes.modified = modified;
+            file.attributes.changed = file.attributes.changed.max(modified);
         }
-        match &op.attributes {
-            Some(changes) => drop(self.set(op.inode, changes)?),
-            None => self.change(op.inode),
+        if let Some(changes) = &op.attributes {
+            drop(self.set(op.inode, changes)?);
         }
         Ok(MetaReply::Attributes(self.attributes(op.inode)?))
     }

@@ -42,7 +42,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let rename_mode = prop_oneof![3 => Just(RenameMode::Replace), 1 => Just(RenameMode::NoReplace), 2 => Just(RenameMode::Exchange)];
-    let xattr_mode = prop_oneof![Just(XattrMode::Any), Just(XattrMode::Create), Just(XattrMode::Replace)];
+    let modes = vec![XattrMode::Any, XattrMode::Create, XattrMode::Replace, XattrMode::CreateAndReplace];
+    let xattr_mode = proptest::sample::select(modes);
     let b = any::<u8>;
     let mode = 0_u16..0o10000;
     let modes = (mode.clone(), prop_oneof![Just(0_u16), 0_u16..0o1000]);

@@ -36,6 +36,7 @@ impl Adapter {
             accessed: asked.accessed.map(time_change),
             modified: asked.modified.map(time_change),
             kill_privileges: asked.kill_suidgid,
+            made: None,
         };
         let (core, inode, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         if let Some(result) = core.try_set_attributes(inode, &changes) {

@@ -33,6 +33,7 @@ impl Adapter {
             0 => XattrMode::Any,
             1 => XattrMode::Create,
             2 => XattrMode::Replace,
+            3 => XattrMode::CreateAndReplace,
             _ => return reply.error(Errno::INVAL),
         };
         let name = or_refuse!(xattr_name(asked.name), reply).to_vec();

@@ -102,7 +102,8 @@ pub enum TimeChange {
     At(#[n(0)] Timestamp),
 }
 
-/// What of an inode's attributes is to change; absent fields stay. Any change sets `changed`.
+/// What of an inode's attributes is to change; absent fields stay. Any change sets `changed`: to the
+/// owner's clock, unless `made` is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct AttributeChanges {
     /// New permission bits, `0..=0o7777`.
@@ -128,6 +129,9 @@ pub struct AttributeChanges {
     #[n(6)]
     #[cbor(default, skip_if = "is_false")]
     pub kill_privileges: bool,
+    /// When it was made, of a change that the mount has shown already: `changed` becomes this, and never earlier.
+    #[n(7)]
+    pub made: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as the derived encoder calls it")]

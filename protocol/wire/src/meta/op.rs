@@ -324,6 +324,10 @@ pub enum XattrMode {
     /// It must exist (`XATTR_REPLACE`).
     #[n(2)]
     Replace,
+    /// Both, so it is refused as what is the case: [`Exists`](super::MetaError::Exists) or
+    /// [`NoAttribute`](super::MetaError::NoAttribute).
+    #[n(3)]
+    CreateAndReplace,
 }
 
 /// Sets an extended attribute.
@@ -381,7 +385,8 @@ pub struct Commit {
     /// The file is at least this long now: a commit never shortens.
     #[n(2)]
     pub size_min: u64,
-    /// When the newest of these bytes was written, unless the modification time was set explicitly since.
+    /// When the newest of these bytes was written, unless the modification time was set explicitly since. The change time
+    /// becomes this too, and never earlier: the mount has shown it, and a commit is no change by itself.
     #[n(3)]
     pub modified: Option<Timestamp>,
     /// What else was set of the file while its bytes waited: takes effect with them, after `modified`. No length.
