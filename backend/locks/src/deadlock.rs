@@ -13,19 +13,17 @@ impl Table {
     /// The moment at which a request begins to wait is the one to look: whoever is granted something goes on, and can
     /// still let go of it.
     pub(crate) fn would_deadlock(&self, place: Place, holder: Holder, want: Want) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut open: Vec<Holder> = self.in_the_way(place, holder, want).collect();
+        // Each holder once, however many wait for it.
+        let mut seen: BTreeSet<Holder> = self.in_the_way(place, holder, want).collect();
+        let mut open: Vec<Holder> = seen.iter().copied().collect();
         while let Some(next) = open.pop() {
             if next == holder {
                 return true;
             }
-            if !seen.insert(next) {
-                continue;
-            }
             let waits =
                 self.waiting.get(&next).into_iter().flatten().filter_map(|ticket| self.waits.get(ticket));
             for wait in waits.filter(|wait| wait.place.kind == LockKind::Posix) {
-                open.extend(self.in_the_way(wait.place, next, wait.want));
+                open.extend(self.in_the_way(wait.place, next, wait.want).filter(|other| seen.insert(*other)));
             }
         }
         false

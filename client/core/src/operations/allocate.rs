@@ -9,6 +9,7 @@ use weft_wire::meta::{Allocate, AllocateMode, Attributes, Caller, Covered, MetaE
 
 use crate::dirty::FILE_BYTES_MAX;
 use crate::file::Pinned;
+use crate::session::OPERATION_MAX;
 use crate::{Core, FsError, HandleId};
 
 /// What a range has after a change.
@@ -45,8 +46,8 @@ impl Core {
         }
         let range = range_of(offset, len)?;
         self.session.serving().await?;
-        let core = Arc::clone(self);
-        self.complete(async move { core.allocate_range(&open.file, mode, range).await }).await
+        let (core, begun) = (Arc::clone(self), Instant::now());
+        self.complete(async move { core.allocate_range(&open.file, mode, range, begun).await }).await
     }
 
     async fn allocate_range(
@@ -54,6 +55,7 @@ impl Core {
         file: &Pinned,
         mode: AllocateMode,
         mut range: Range<u64>,
+        begun: Instant,
     ) -> Result<(), FsError> {
         if !mode.clears() {
             self.check_room(file, range.end - range.start).await?;
@@ -63,7 +65,10 @@ impl Core {
             let (inode, len) = (file.inode, range.end - range.start);
             let op = Allocate { inode, mode, offset: FileOffset::new(range.start), len };
             let content = if mode.clears() { Content::Hole } else { Content::Same };
-            let done = self.change_range(file, MetaOp::Allocate(op), &range, content).await?;
+            let done = self.change_range(file, MetaOp::Allocate(op), &range, content, begun).await?;
+            if done == 0 {
+                return Err(FsError::Protocol);
+            }
             range.start += done;
         }
         Ok(())
@@ -79,15 +84,21 @@ impl Core {
     }
 
     /// Asks for a change of a range of a file's map; answers how many of its bytes it is done for. What is on its way of the
-    /// file neither overtakes it nor is overtaken.
+    /// file neither overtakes it nor is overtaken. `begun` is when the operation began.
     pub(super) async fn change_range(
         &self,
         file: &Pinned,
         op: MetaOp,
         range: &Range<u64>,
         content: Content,
+        begun: Instant,
     ) -> Result<u64, FsError> {
         let order = file.order.lock().await;
+        // Its caller was told that it failed, and may have written there since: what was not begun does not happen behind
+        // its back.
+        if begun.elapsed() >= OPERATION_MAX {
+            return Err(FsError::TimedOut);
+        }
         let change = self.names.change([file.inode]);
         let answer = match self.session.meta(Caller::default(), op).await {
             Ok(MetaReply::Covered(covered)) if covered.len <= range.end - range.start => Ok(covered),

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use weft_types::FileOffset;
 use weft_wire::meta::{CopyRange, MetaOp};
 
@@ -37,8 +38,8 @@ impl Core {
         }
         self.session.serving().await?;
         let source = from_offset..from_offset.saturating_add(len);
-        let core = Arc::clone(self);
-        self.complete(async move { core.copy(&from.file, source, &to.file, to_offset).await }).await
+        let (core, begun) = (Arc::clone(self), Instant::now());
+        self.complete(async move { core.copy(&from.file, source, &to.file, to_offset, begun).await }).await
     }
 
     async fn copy(
@@ -47,6 +48,7 @@ impl Core {
         source: Range<u64>,
         to: &Pinned,
         to_offset: u64,
+        begun: Instant,
     ) -> Result<u64, FsError> {
         self.commit_all(from).await?;
         if from.inode != to.inode {
@@ -64,7 +66,7 @@ impl Core {
                 len: end - at,
             };
             let range = target..target.saturating_add(end - at);
-            match self.change_range(to, MetaOp::CopyRange(op), &range, Content::Other).await {
+            match self.change_range(to, MetaOp::CopyRange(op), &range, Content::Other, begun).await {
                 // It has become shorter meanwhile.
                 Ok(0) => break,
                 Ok(done) => (at, target) = (at + done, target + done),

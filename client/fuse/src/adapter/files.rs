@@ -97,6 +97,7 @@ impl Adapter {
 
     pub(super) fn flush(&self, header: &Header, handle: Handle, by: LockOwner, reply: Reply) {
         let owner = owner(by);
+        self.lockers.flushed(handle, owner);
         if self.core.has_locks(inode(header.node), LockKind::Posix, owner) {
             // They are gone when close returns.
             let (core, inode) = (Arc::clone(&self.core), inode(header.node));

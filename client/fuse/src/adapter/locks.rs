@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weft_core::{LockConflict, LockMode, LockOwner, LockRange};
 use weft_fusedev::protocol::{Answer, Lock, LockKind, LockRequest};
 use weft_fusedev::{Errno, Handle, Header, Patience, Reply};
+use weft_types::SessionId;
 
 use super::{Adapter, finish, or_refuse};
 use crate::attributes::inode;
@@ -23,6 +24,14 @@ impl Lockers {
 
     fn note(&self, handle: Handle, owner: LockOwner) {
         self.lock().entry(handle).or_default().insert(owner);
+    }
+
+    /// A process closed a descriptor of an open file: its locks went, and others that it takes are not of this one. Locks of
+    /// open files stay.
+    pub(super) fn flushed(&self, handle: Handle, owner: LockOwner) {
+        if let Some(owners) = self.lock().get_mut(&handle) {
+            owners.remove(&owner);
+        }
     }
 
     /// The open file is closed.
@@ -48,13 +57,14 @@ fn request(header: &Header, asked: &LockRequest, mode: LockMode) -> Result<weft_
 }
 
 /// What is in the way; of a process on another host the number means nothing here, and none is told.
-fn in_the_way(found: Option<LockConflict>, asked: Lock) -> Lock {
+fn in_the_way(found: Option<LockConflict>, asked: Lock, here: SessionId) -> Lock {
     let Some(found) = found else { return Lock { kind: LockKind::Unlock, ..asked } };
     let kind = match found.mode {
         LockMode::Shared => LockKind::Read,
         LockMode::Exclusive => LockKind::Write,
     };
-    Lock { start: found.range.start(), end: found.range.end(), kind, process: found.pid }
+    let process = if found.session == here { found.pid } else { 0 };
+    Lock { start: found.range.start(), end: found.range.end(), kind, process }
 }
 
 impl Adapter {
@@ -64,10 +74,10 @@ impl Adapter {
             LockKind::Write => LockMode::Exclusive,
             LockKind::Unlock => return reply.error(Errno::INVAL),
         };
-        let (core, lock) = (Arc::clone(&self.core), asked.lock);
+        let (core, lock, here) = (Arc::clone(&self.core), asked.lock, self.core.session());
         let request = or_refuse!(request(header, asked, mode), reply);
         self.later(reply, async move { core.test_lock(request).await }, move |reply, found| {
-            reply.answer(&Answer::lock(&in_the_way(found, lock)));
+            reply.answer(&Answer::lock(&in_the_way(found, lock, here)));
         });
     }
 
@@ -80,7 +90,7 @@ impl Adapter {
                 let request = or_refuse!(request(header, asked, LockMode::Shared), reply);
                 let weft_core::LockRequest { inode, kind, owner, range, .. } = request;
                 let work = async move { core.unlock(inode, kind, owner, range).await };
-                return self.later_in_any_case(reply, work, |reply, ()| reply.ok());
+                return self.later(reply, work, |reply, ()| reply.ok());
             }
         };
         let request = or_refuse!(request(header, asked, mode), reply);
