@@ -17,6 +17,7 @@ use weft_types::{
     ByteCount, ClusterId, DataKeyId, Epoch, ExtentId, ExtentSeq, FileOffset, FilesystemId, GroupId, Inode,
     KeyVersion, MapVersion, NodeId, SessionId, SlotId, SlotSeq,
 };
+use weft_wire::coherence::Term;
 use weft_wire::compute::{Meta, OpenSession, SessionHolder};
 use weft_wire::log::LogKey;
 use weft_wire::meta::{Caller, Commit, MakeNode, MetaOp, MetaReply, Name, NewExtent, NewNode};
@@ -38,6 +39,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Compute {
     runtime: Runtime,
     owner: Owner,
+    term: Term,
     view: View,
     calls: u64,
     _folder: tempfile::TempDir,
@@ -57,17 +59,17 @@ impl Compute {
         let metadata = MetadataKey::from_bytes(&[2; 32]);
         let keys = Keys::new(filesystem, metadata, &NameKey::from_bytes(&[3; 32]), sources.clone());
         let settings = ComputeSettings { lease: HOUR, ..ComputeSettings::default() };
-        let owner = runtime.block_on(async {
+        let (owner, term) = runtime.block_on(async {
             let now = Instant::now();
             let held = Held { filesystem: FILESYSTEM, shard: SHARD, epoch: EPOCH };
             let lease = Arc::new(Lease::new(held, now, HOUR, now, Duration::ZERO));
             let opening = Opening { lease, keys: Some(keys), sources, settings, deleting: false };
             let Opened { owner, worker } = opening.start(log, index).expect("starts");
             tokio::spawn(worker.run());
-            attach(&owner).await;
-            owner
+            let term = attach(&owner).await;
+            (owner, term)
         });
-        Self { runtime, owner, view: view(), calls: 0, _folder: folder }
+        Self { runtime, owner, term, view: view(), calls: 0, _folder: folder }
     }
 
     /// Executes it; answers what it was told and the batch that it waits for.
@@ -77,9 +79,9 @@ impl Compute {
         let slot = SlotId::new(u16::try_from(number % SLOTS).expect("small"));
         let seq = SlotSeq::new(1 + number / SLOTS);
         let caller = Caller { uid: 1000, gid: 1000 };
-        let call = Meta { filesystem: FILESYSTEM, session: SESSION, slot, seq, caller, op };
+        let call = Meta { filesystem: FILESYSTEM, session: SESSION, slot, seq, caller, op, term: self.term };
         loop {
-            match self.owner.execute(NODE, &call, &self.view).expect("serves") {
+            match self.owner.execute(NODE, &call, &self.view, None).expect("serves") {
                 Attempt::Answer { answer, durable_with, .. } => {
                     return (answer.expect("is done"), durable_with);
                 }
@@ -124,12 +126,13 @@ impl Compute {
     }
 }
 
-async fn attach(owner: &Owner) {
+async fn attach(owner: &Owner) -> Term {
     let holder = SessionHolder { host: "h".to_owned(), boot: "b".to_owned(), pid: 7, mount: "/m".to_owned() };
     let call = OpenSession { filesystem: "default".to_owned(), read_only: false, holder, replaces: None };
     let opened = owner.open_session(NODE, &call, SESSION, Instant::now()).expect("no fault");
-    let SessionOpening::Opened { durable_with } = opened else { panic!("refused") };
+    let SessionOpening::Opened { durable_with, place, .. } = opened else { panic!("refused") };
     owner.answerable(durable_with).await.expect("durable");
+    place.term
 }
 
 /// One placement group.

@@ -1,5 +1,6 @@
 //! One metadata shard under this process's ownership.
 
+mod coherence;
 mod lease;
 mod locks;
 mod open;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_engine::Room;
+use weft_leases::Leases;
 use weft_meta::{Progress as Work, continue_work};
 use weft_types::{FilesystemId, MapVersion, SessionId, Timestamp};
 use weft_wire::Fault;
@@ -54,6 +56,10 @@ pub struct Owner {
     sources: Sources,
     settings: ComputeSettings,
     committer: Committer,
+    /// What sessions remember. Locked after the rows.
+    coherence: Mutex<Leases>,
+    /// Counts what those that wait for others to forget something have to look at again.
+    coherence_changes: weft_watch::Sender<u64>,
     /// When each open session ends if it is not renewed.
     leases: Mutex<BTreeMap<SessionId, Instant>>,
     /// When it was last seen to serve; `None` as long as nobody looks.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use weft_transport::{CallContext, CallError, Failure, Router};
 use weft_types::Role;
 use weft_wire::Fault;
+use weft_wire::coherence::{ATTACH_MAX, AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
     CloseSession, DropFilesystem, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed,
     SessionGone, SessionOpened, SessionRenewed,
@@ -28,6 +29,7 @@ pub(crate) fn router(filesystems: &Arc<Filesystems>) -> Router {
     let shared = || Arc::clone(filesystems);
     let (opening, renewing, closing, meta, dropping) = (shared(), shared(), shared(), shared(), shared());
     let (locking, reclaiming) = (shared(), shared());
+    let (attaching, watching, acknowledging) = (shared(), shared(), shared());
     Router::new()
         .on(FRONTENDS, move |context, call, _| plain(open_session(Arc::clone(&opening), context, call)))
         .on(FRONTENDS, move |context, call, _| plain(renew_session(Arc::clone(&renewing), context, call)))
@@ -35,6 +37,9 @@ pub(crate) fn router(filesystems: &Arc<Filesystems>) -> Router {
         .on(FRONTENDS, move |context, call, _| plain(execute(Arc::clone(&meta), context, call)))
         .on(FRONTENDS, move |context, call, _| plain(lock(Arc::clone(&locking), context, call)))
         .on(FRONTENDS, move |context, call, _| plain(reclaim(Arc::clone(&reclaiming), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(attach(Arc::clone(&attaching), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(watch_recalls(Arc::clone(&watching), context, call)))
+        .on(FRONTENDS, move |context, call, _| plain(acknowledge(Arc::clone(&acknowledging), context, call)))
         .on(MANAGEMENT, move |_, call: DropFilesystem, _| {
             let filesystems = Arc::clone(&dropping);
             plain(async move { filesystems.drop_filesystem(call.filesystem).await })
@@ -62,7 +67,7 @@ async fn open_session(
         filesystems.cluster.ask(&register).await.map_err(|error| not_registered(&owner, &error))?;
     let session = registered.session;
     let opening = owner.open_session(node, &call, session, Instant::now());
-    let Ok(SessionOpening::Opened { durable_with }) = opening else {
+    let Ok(SessionOpening::Opened { durable_with, place, others }) = opening else {
         // Nobody heard of it.
         let end = EndSession { owner: owner.held(), session };
         if let Err(error) = filesystems.cluster.ask(&end).await {
@@ -80,6 +85,8 @@ async fn open_session(
         lease_ms: lease_ms(&filesystems),
         slots: filesystems.settings.slots,
         grant: registered.grant,
+        place,
+        others,
     })
 }
 
@@ -106,6 +113,48 @@ async fn renew_session(
     }
     let (epoch, reclaim) = (owner.held().epoch, owner.awaits(call.session));
     Ok(SessionRenewed { lease_ms: lease_ms(&filesystems), epoch, reclaim })
+}
+
+async fn attach(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: Attach,
+) -> Result<Place, Failure<SessionGone>> {
+    if call.holds.len() > ATTACH_MAX {
+        return Err(Fault::Malformed.into());
+    }
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(Failure::Refused(SessionGone::Ended))?;
+    let place = owner.attach(context.peer.node, &call, Instant::now())?;
+    if place.is_err() {
+        owner.settled().await?;
+    }
+    place.map_err(Failure::Refused)
+}
+
+async fn watch_recalls(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: WatchRecalls,
+) -> Result<Recalls, Failure<SessionGone>> {
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(Failure::Refused(SessionGone::Ended))?;
+    let recalls = owner.recalls(context.peer.node, &call, Instant::now()).await?;
+    if recalls.is_err() {
+        owner.settled().await?;
+    }
+    recalls.map_err(Failure::Refused)
+}
+
+async fn acknowledge(
+    filesystems: Arc<Filesystems>,
+    context: CallContext,
+    call: AckRecalls,
+) -> Result<Acked, Failure<SessionGone>> {
+    let owner = filesystems.by_id(call.filesystem).await?.ok_or(Failure::Refused(SessionGone::Ended))?;
+    if owner.acknowledge(context.peer.node, &call, Instant::now())? {
+        return Ok(Acked {});
+    }
+    owner.settled().await?;
+    Err(Failure::Refused(SessionGone::Ended))
 }
 
 async fn close_session(

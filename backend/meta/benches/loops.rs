@@ -101,6 +101,7 @@ impl World {
             now: Timestamp { seconds: 1_790_000_000, nanos: 123_456_789 },
             caller: Caller { uid: 1000, gid: 1000 },
             session: SESSION,
+            users: &[],
             filesystem: FilesystemId::from_bytes([2; 16]),
             names: &Free,
             keys: &Free,

@@ -12,6 +12,8 @@ pub struct Context<'a> {
     pub caller: Caller,
     /// The session that asks.
     pub session: SessionId,
+    /// Other sessions that have open what loses its last name.
+    pub users: &'a [SessionId],
     /// The filesystem.
     pub filesystem: FilesystemId,
     /// Hashes names.

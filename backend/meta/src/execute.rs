@@ -35,6 +35,7 @@ pub const fn is_mutation(op: &MetaOp) -> bool {
         | MetaOp::ListXattrs { .. }
         | MetaOp::Open { .. }
         | MetaOp::ReadMap(_)
+        | MetaOp::Write { .. }
         | MetaOp::GetSpace => false,
     }
 }
@@ -64,6 +65,10 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
         MetaOp::SetXattr(op) => ops::set_xattr::run(tx, cx, op),
         MetaOp::RemoveXattr { inode, name } => ops::remove_xattr::run(tx, cx, *inode, name),
         MetaOp::Open { inode } => ops::open::run(tx, cx, *inode),
+        MetaOp::Write { inode } => {
+            session::check(tx, cx.session, true)?;
+            ops::open::run(tx, cx, *inode)
+        }
         MetaOp::ReadMap(op) => ops::read_map::run(tx, cx, op),
         MetaOp::Commit(op) => ops::commit::run(tx, cx, op),
         MetaOp::CommitFiles(commits) => ops::commit::run_all(tx, cx, commits),

@@ -114,7 +114,12 @@ pub(crate) fn lose_name(
     save_changed(tx, &mut row, cx.now);
     let orphaned = row.attributes.links == 0;
     if orphaned {
-        tx.put(RowKey::Orphan { session: cx.session, inode: row.attributes.inode }, Vec::new());
+        let inode = row.attributes.inode;
+        for session in cx.users.iter().copied().chain([cx.session]) {
+            tx.put(RowKey::Orphan { session, inode }, Vec::new());
+        }
+        row.users = u32::try_from(cx.users.len()).ok().filter(|users| *users > 0);
+        save(tx, &row);
     }
     Ok(Removed { attributes: row.attributes, orphaned })
 }

@@ -10,6 +10,7 @@
 //! - Mutations ([`is_mutation`]) are answered exactly once: [`slot::replay`] first, then [`execute`], then
 //!   [`slot::record`] in the same transaction. Of a refused mutation only the record is kept. [`touched()`] says what
 //!   became of the directories, for the answer.
+//! - [`needs()`] says before what other sessions must forget first.
 //! - Anything that can touch very many rows leaves a work row: call [`continue_work`], each time in a transaction
 //!   of its own, until it answers [`Progress::Done`]. Do so before the next operation and after a takeover.
 //! - [`reclaim::dead_extents`] lists what to delete from the drives, [`reclaim::forget`] takes it off the list.
@@ -30,6 +31,7 @@ mod extents;
 mod inodes;
 pub mod limits;
 mod map;
+mod needs;
 mod ops;
 pub mod placed;
 pub mod reclaim;
@@ -44,6 +46,7 @@ mod xattrs;
 pub use context::{Context, GroupEpochs, KeyMaker, NameHasher, NewKey, SpaceView};
 pub use execute::{execute, format, is_mutation};
 
+pub use needs::needs;
 pub use row::{
     ClosingRow, CountersRow, DataKeyRow, DentryRow, ExtentRow, InodeRow, MapRow, NamedInode, OrphanRow,
     ReapingRow, RowKey, RowKeyError, Sealing, SessionRow, SlotRow, SymlinkRow, Xattr, XattrRow,

@@ -94,15 +94,20 @@ pub(crate) fn settle(tx: &mut dyn Transaction, now: Timestamp, inode: Inode) -> 
     Ok(())
 }
 
-/// Collects an orphan of a session: the inode is gone at once, its other rows become work. Answers whether it was
-/// one.
+/// Collects an orphan of a session: when no other session has it open the inode is gone at once, and its other rows become
+/// work. Answers whether it is.
 pub(crate) fn collect(tx: &mut dyn Transaction, session: SessionId, inode: Inode) -> Result<bool, MetaError> {
     let orphan = RowKey::Orphan { session, inode };
     if tx.get(&orphan)?.is_none() {
         return Ok(false);
     }
     tx.delete(orphan);
-    let Some(row) = load::<InodeRow>(tx, RowKey::Inode(inode))? else { return Ok(false) };
+    let Some(mut row) = load::<InodeRow>(tx, RowKey::Inode(inode))? else { return Ok(false) };
+    if let Some(others) = row.users {
+        row.users = others.checked_sub(1).filter(|others| *others > 0);
+        inodes::save(tx, &row);
+        return Ok(false);
+    }
     tx.delete(RowKey::Inode(inode));
     tx.delete(RowKey::Truncating(inode));
     store(tx, RowKey::Reaping(inode), &ReapingRow { key: row.key });

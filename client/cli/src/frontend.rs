@@ -13,7 +13,6 @@ use weft_fuse::{FuseError, MountOptions, Mounted};
 use weft_pki::CredentialsError;
 use weft_resources::{ClusterDir, ContainerName, Document, Phase, RunState};
 use weft_types::Role;
-use weft_wire::compute::SessionHolder;
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::with_next_step;
@@ -46,14 +45,6 @@ pub(crate) enum FrontendError {
     /// There is no such filesystem.
     #[error("there is no filesystem {0:?}")]
     NoSuchFilesystem(String),
-    /// Another process writes to it.
-    #[error("{filesystem} is mounted for writing at {}:{} (process {})", holder.host, holder.mount, holder.pid)]
-    Busy {
-        /// The filesystem.
-        filesystem: String,
-        /// Who has it.
-        holder: Box<SessionHolder>,
-    },
     /// The filesystem cannot be opened.
     #[error("{filesystem} cannot be mounted")]
     Open {
@@ -88,7 +79,6 @@ impl FrontendError {
             Self::Locked(_) => "see `weft container list`",
             Self::Credentials { .. } => "restore it from a backup",
             Self::NoSuchFilesystem(_) => "see `weft fs list`, or make it with `weft fs create`",
-            Self::Busy { .. } => "unmount it there, or mount it for reading with -o ro",
             Self::Open { .. } => "see `weft status` and `weft logs compute0`",
             Self::Lost { .. } => "see `weft logs`: it names the files",
             Self::File(_) | Self::Fuse(_) | Self::Signals(_) => return None,

@@ -110,16 +110,13 @@ impl Core {
             }
             let answer = self.session.meta(Caller::default(), MetaOp::Accessed(accesses.clone())).await;
             match answer {
-                Ok(MetaReply::Done) => {}
+                Ok(done) if done.reply == MetaReply::Done => {}
                 // It will say the same again.
                 Err(FsError::Refused(_)) => {}
                 Ok(_) | Err(_) => return,
             }
             for access in &accesses {
-                if let Some(known) = self.names.attributes(access.inode) {
-                    let accessed = known.accessed.max(access.at);
-                    self.names.set_attributes(&Attributes { accessed, ..known });
-                }
+                self.names.set_accessed(access.inode, access.at);
             }
             self.accesses.told(&accesses);
         }

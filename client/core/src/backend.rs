@@ -13,6 +13,7 @@ use futures_util::future::try_join_all;
 use weft_layout::ClusterMap;
 use weft_types::{DriveId, MapVersion, Timestamp};
 use weft_wire::NoRefusal;
+use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
     CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionRenewed,
 };
@@ -52,6 +53,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn lock(&self, call: Lock, deadline: Duration) -> Answer<Locked, LockRefusal>;
     /// Tells the filesystem's owner what this session holds.
     fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal>;
+    /// Takes a place among the sessions of the filesystem.
+    fn attach(&self, call: Attach, deadline: Duration) -> Answer<Place, SessionGone>;
+    /// Waits for what is to be forgotten.
+    fn recalls(&self, call: WatchRecalls, deadline: Duration) -> Answer<Recalls, SessionGone>;
+    /// It is forgotten.
+    fn acknowledge(&self, call: AckRecalls, deadline: Duration) -> Answer<Acked, SessionGone>;
     /// Shows a drive what lets this session put shards there.
     fn present(
         &self,

@@ -10,7 +10,7 @@ use weft_wire::management::FrontendReport;
 use weft_wire::meta::{Caller, MetaOp, MetaReply, Space};
 
 use crate::session::OPERATION_MAX;
-use crate::{Core, FsError, accesses};
+use crate::{Core, FsError, accesses, coherence};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at what was written some time ago.
@@ -35,6 +35,8 @@ pub(crate) fn start(core: &Arc<Core>) {
     if core.access_times {
         runtime.spawn(tell_accesses(Arc::downgrade(core)));
     }
+    runtime.spawn(coherence::attach(Arc::downgrade(core)));
+    runtime.spawn(coherence::watch(Arc::downgrade(core)));
     runtime.spawn(finish(Arc::downgrade(core)));
 }
 
@@ -178,7 +180,7 @@ impl Core {
     pub(crate) async fn poll_space(&self) -> Result<Space, FsError> {
         let asked = Instant::now();
         let answer = timeout(OPERATION_MAX, self.session.meta(Caller::default(), MetaOp::GetSpace)).await;
-        match answer.map_err(|_| FsError::TimedOut)?? {
+        match answer.map_err(|_| FsError::TimedOut)??.reply {
             MetaReply::Space(space) => {
                 self.room.learn(asked, space.free.get(), space.capacity.get());
                 Ok(space)

@@ -2,7 +2,7 @@
 
 use weft_pki::Credentials;
 use weft_transport::Peer;
-use weft_types::{ByteCount, SessionId};
+use weft_types::ByteCount;
 use weft_wire::compute::SessionHolder;
 
 /// How a filesystem is mounted.
@@ -20,8 +20,6 @@ pub struct CoreConfig {
     pub holder: SessionHolder,
     /// The container this process runs as, as heartbeats name it; empty for a mount of its own.
     pub container: String,
-    /// Ends this session of the same identity first: of a process that is known to be dead.
-    pub replaces: Option<SessionId>,
     /// Memory for unwritten bytes, bytes on their way, and cached bytes; at least [`MEMORY_MIN`].
     pub memory: ByteCount,
     /// Reads set access times, by the rules of `relatime` and seconds later; false for `noatime`. A mount that only reads sets

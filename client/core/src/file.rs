@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use weft_keys::DataKey;
 use weft_types::{ByteCount, DataKeyId, Inode, Timestamp};
+use weft_wire::coherence::Stamp;
 use weft_wire::meta::{Attributes, KeyGrant};
 
 use crate::FsError;
@@ -14,6 +15,7 @@ use crate::dirty::{DirtyRuns, Take};
 use crate::held::Held;
 use crate::map::ExtentMap;
 use crate::put::WritingKey;
+use crate::recall::{Recall, Writing};
 use crate::recent::Recent;
 
 /// Files without a user that are remembered, with their maps and keys.
@@ -99,6 +101,11 @@ pub(crate) struct FileState {
     pub(crate) careful: bool,
     /// Changes of the length that have not come to their end.
     resizes: u32,
+    /// The length is what it is: it was told since the last recall.
+    known: bool,
+    /// Whether what is written may be held back, beside other sessions.
+    pub(crate) writing: Writing,
+    pub(crate) recall: Recall,
     /// Open handles.
     pub(crate) handles: u32,
     pins: u32,
@@ -164,16 +171,38 @@ impl FileState {
         self.held.restore(earlier);
     }
 
-    /// Attributes came that are not from this session's own commits: what is known here follows.
-    pub(crate) fn follow(&mut self, attributes: &Attributes, read_only: bool) {
-        if attributes.change < self.change {
-            return;
+    /// Attributes came: what is known here follows.
+    pub(crate) fn follow(&mut self, attributes: &Attributes) {
+        if attributes.change >= self.change {
+            self.change = attributes.change;
+            self.size = attributes.size;
         }
-        if read_only && attributes.change != self.change {
-            self.map.forget(0..u64::MAX);
-        }
-        self.change = attributes.change;
-        self.size = attributes.size;
+    }
+
+    /// As [`follow`](Self::follow), with attributes that hold until they are recalled.
+    pub(crate) fn know(&mut self, attributes: &Attributes) {
+        self.follow(attributes);
+        self.known = true;
+    }
+
+    pub(crate) const fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// What the owner says of it may not hold any more.
+    pub(crate) fn forget(&mut self) {
+        self.known = false;
+        self.map.forget(0..u64::MAX);
+    }
+
+    /// As [`forget`](Self::forget), but for the map, which goes on to be held.
+    pub(crate) const fn forget_length(&mut self) {
+        self.known = false;
+    }
+
+    /// From the answer with this stamp on, what is written may be held back.
+    pub(crate) const fn hold_writing(&mut self, stamp: Stamp) {
+        self.writing = Writing::Held(stamp);
     }
 }
 
@@ -267,6 +296,11 @@ impl Files {
 
     pub(crate) fn is_pinned(&self, inode: Inode) -> bool {
         self.lock().pinned.contains_key(&inode)
+    }
+
+    /// Lets go of all that nobody uses.
+    pub(crate) fn clear_idle(&self) {
+        self.lock().recent.clear();
     }
 
     /// All files in use, in the order of their inodes.

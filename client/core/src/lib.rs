@@ -6,8 +6,8 @@
 //! - A write may answer from memory. `fsync`, writes of a `sync` handle and operations on names and attributes
 //!   answer after the durable commit. What is in memory is committed within 5 s, and before the file gets another name;
 //!   the bytes of many small files by one operation.
-//! - One session writes to a filesystem. While its lease holds, what is cached here is the truth; without a lease
-//!   nothing is served.
+//! - While a session's lease holds, what is cached here is the truth: what another session is about to change is recalled
+//!   first. Without a lease nothing is served.
 //! - A write is refused when the filesystem has no room for it. What was taken is kept until it is committed; while
 //!   drives are down it goes to others, and `fsync` says what could not be written, once per handle.
 //! - In the background, small extents and what is left of dead ones become long extents, without any other effect.
@@ -22,6 +22,7 @@ mod background;
 mod budget;
 mod buffers;
 mod cluster;
+mod coherence;
 mod compaction;
 mod config;
 mod counters;
@@ -46,6 +47,7 @@ mod plan;
 mod put;
 mod ranges;
 mod readahead;
+mod recall;
 mod recent;
 mod reclaim;
 mod references;
@@ -57,6 +59,7 @@ mod write_back;
 
 pub use attach::Attachment;
 pub use backend::{Answer, Backend, Failure};
+pub use coherence::KernelCache;
 pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN};
 pub use counters::Counts;
 pub use error::{FsError, MountError, Unwritten};

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use weft_layout::ClusterMap;
 use weft_transport::{Pool, PoolSettings};
 use weft_types::Timestamp;
-use weft_wire::compute::{OpenRefusal, OpenSession, SessionOpened};
+use weft_wire::compute::{OpenSession, SessionOpened};
 
 use crate::backend::{Backend, Failure};
 use crate::mounted::{Labels, Parts};
@@ -100,32 +100,22 @@ async fn open_session(
         filesystem: config.filesystem.clone(),
         read_only: config.read_only,
         holder: config.holder.clone(),
-        replaces: config.replaces,
+        replaces: None,
     };
     loop {
         let asked = Instant::now();
         match remote.to_compute(&call, ATTEMPT).await {
             Ok(opened) => return Ok((opened, asked)),
-            Err(Failure::Refused(refusal)) if !is_passing(&refusal, config) => {
-                return Err(MountError::Refused(refusal));
-            }
+            Err(Failure::Refused(refusal)) => return Err(MountError::Refused(refusal)),
             Err(Failure::Broken) => {
                 return Err(MountError::Compute { reason: describe(&Failure::<()>::Broken).to_owned() });
             }
             Err(failure) if begun.elapsed() > COMPUTE => {
-                return Err(match failure {
-                    Failure::Refused(refusal) => MountError::Refused(refusal),
-                    other => MountError::Compute { reason: describe(&other).to_owned() },
-                });
+                return Err(MountError::Compute { reason: describe(&failure).to_owned() });
             }
             Err(_) => sleep(PAUSE).await,
         }
     }
-}
-
-/// An attempt whose answer was lost may have opened a session for this very process: it ends by itself.
-fn is_passing(refusal: &OpenRefusal, config: &CoreConfig) -> bool {
-    matches!(refusal, OpenRefusal::Busy { holder, .. } if *holder == config.holder)
 }
 
 const fn describe<R>(failure: &Failure<R>) -> &'static str {

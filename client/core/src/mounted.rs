@@ -14,9 +14,12 @@ use weft_layout::ClusterMap;
 use weft_types::{ByteCount, FilesystemId, SessionId};
 
 use crate::accesses::Accesses;
+use weft_wire::compute::SessionHolder;
+
 use crate::backend::Backend;
 use crate::budget::Memory;
 use crate::cluster::Cluster;
+use crate::coherence::Kernel;
 use crate::compaction::Windows;
 use crate::counters::Counters;
 use crate::extents::ExtentCache;
@@ -33,9 +36,7 @@ use crate::session::Session;
 use crate::{Counts, FsError, Unwritten, background};
 
 /// The longest that a kernel may keep what it is told.
-const TTL_MAX: Duration = Duration::from_secs(5);
-/// How long a read-only session believes what it was told: another session may write.
-const READ_ONLY_TTL: Duration = Duration::from_secs(1);
+pub(crate) const TTL_MAX: Duration = Duration::from_secs(5);
 
 /// Groups of small files that are written back at once: one is sealed while another one is on its way.
 const GROUPS_AT_ONCE: usize = 2;
@@ -83,6 +84,7 @@ pub struct Core {
     pub(crate) handles: Handles,
     pub(crate) references: References,
     pub(crate) locks: Arc<Locks>,
+    pub(crate) kernel: Kernel,
     pub(crate) memory: Memory,
     pub(crate) counters: Arc<Counters>,
     pub(crate) labels: Labels,
@@ -135,7 +137,7 @@ impl Core {
             extents: ExtentCache::new(memory.cache),
             access_times: access_times && !session.is_read_only(),
             accesses: Accesses::default(),
-            names: Arc::new(Names::new(session.is_read_only().then_some(READ_ONLY_TTL), memory.names)),
+            names: Arc::new(Names::new(session.place().term, memory.names)),
             foresight: Foresight::default(),
             session: Arc::new(session),
             files: Arc::new(Files::new()),
@@ -144,6 +146,7 @@ impl Core {
             handles: Handles::default(),
             references: References::default(),
             locks: Arc::default(),
+            kernel: Kernel::default(),
             memory,
             counters,
             labels,
@@ -194,16 +197,27 @@ impl Core {
         self.session.has_ended()
     }
 
+    /// Ends the sessions of processes that are dead, of those that had the same identity when this one began: what they held is
+    /// free then, and not only when they expire.
+    pub async fn bury(&self, is_dead: impl Fn(&SessionHolder) -> bool) {
+        for other in self.session.others().iter().filter(|other| is_dead(&other.holder)) {
+            tracing::info!(
+                process = other.holder.pid,
+                "the process that mounted before is dead: its session ends"
+            );
+            self.session.close_other(other.session).await;
+        }
+    }
+
     /// Completes when the session has ended for good.
     pub async fn ended(&self) {
         self.session.ended().await;
     }
 
-    /// How long a kernel may keep what it is told now: at most 5 s, never longer than the lease; at most 1 s of a
-    /// read-only session.
+    /// How long a kernel may keep names and attributes that it is told now: at most 5 s, never longer than the lease; nothing
+    /// beside other sessions, whose changes would have to be told to it first.
     pub fn cache_ttl(&self) -> Duration {
-        let most = if self.is_read_only() { READ_ONLY_TTL } else { TTL_MAX };
-        self.session.remaining().min(most)
+        if self.session.is_alone() { self.session.remaining().min(TTL_MAX) } else { Duration::ZERO }
     }
 
     /// What was counted so far.

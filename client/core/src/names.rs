@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::time::{Duration, Instant};
-use weft_types::Inode;
+use weft_types::{Inode, Timestamp};
+use weft_wire::coherence::{Stamp, Term};
 use weft_wire::meta::{Attributes, FileKind, Name};
 
 use crate::recent::Recent;
@@ -22,11 +22,28 @@ const ANY: usize = GATES;
 #[derive(Debug)]
 struct Gates(Vec<(AtomicU32, AtomicU64)>);
 
-/// A gate as it stood before a question was sent.
+/// Which answers are from before something was recalled, by the gates of the inodes.
+#[derive(Debug)]
+struct Recalled {
+    /// Answers under another term are not believed.
+    term: Term,
+    /// The last recall of any inode of a gate.
+    last: Vec<u64>,
+}
+
+/// A gate as it stood before a question was sent, and how the answer stands to recalls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
     gate: usize,
     passed: Option<u64>,
+    stamp: Stamp,
+}
+
+impl Ticket {
+    /// With the stamp of the answer.
+    pub(crate) const fn answered(self, stamp: Stamp) -> Self {
+        Self { stamp, ..self }
+    }
 }
 
 /// While it lives, nothing that others were told about these inodes is remembered.
@@ -46,14 +63,8 @@ impl Drop for Change {
     }
 }
 
-#[derive(Debug)]
-struct Remembered {
-    attributes: Attributes,
-    at: Instant,
-}
-
-/// By directory and name: what is behind it, and since when that is known.
-type Entries = Recent<(Inode, Name), (Behind, Instant)>;
+/// By directory and name.
+type Entries = Recent<(Inode, Name), Behind>;
 
 /// What is known to be behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,17 +86,17 @@ impl Behind {
 }
 type XattrNames = Arc<HashSet<Vec<u8>>>;
 
-/// The caches. Everything in them holds while the lease does; of a read-only session only for a moment.
+/// The caches. Everything in them holds while the lease does, until it is recalled.
 #[derive(Debug)]
 pub(crate) struct Names {
     gates: Gates,
-    lifetime: Option<Duration>,
+    recalled: Mutex<Recalled>,
     entries: Mutex<Entries>,
     /// Directories of which every name is among the entries. Locked after these.
     whole: Mutex<HashSet<Inode>>,
     parents: Mutex<Recent<Inode, Inode>>,
-    attributes: Mutex<Recent<Inode, Remembered>>,
-    xattrs: Mutex<Recent<Inode, (XattrNames, Instant)>>,
+    attributes: Mutex<Recent<Inode, Attributes>>,
+    xattrs: Mutex<Recent<Inode, XattrNames>>,
     /// Of all inodes that have none.
     no_xattrs: XattrNames,
 }
@@ -100,12 +111,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Names {
-    /// `lifetime`: how long an entry is believed; for ever without. `remembered`: names, and inodes with attributes, that
-    /// are remembered: the last ones used, and at most twice as many.
-    pub(crate) fn new(lifetime: Option<Duration>, remembered: usize) -> Self {
+    /// `remembered`: names, and inodes with attributes, that are remembered: the last ones used, and at most twice as many.
+    pub(crate) fn new(term: Term, remembered: usize) -> Self {
         Self {
             gates: Gates((0..=ANY).map(|_| (AtomicU32::new(0), AtomicU64::new(0))).collect()),
-            lifetime,
+            recalled: Mutex::new(Recalled { term, last: vec![0; GATES] }),
             entries: Mutex::new(Recent::new(remembered)),
             whole: Mutex::default(),
             parents: Mutex::new(Recent::new(remembered)),
@@ -115,8 +125,23 @@ impl Names {
         }
     }
 
-    fn believes(&self, at: Instant) -> bool {
-        self.lifetime.is_none_or(|lifetime| at.elapsed() < lifetime)
+    /// Whether an answer may be remembered of an inode: nothing of it was recalled since. To be asked while the cache that
+    /// remembers it is locked: what is recalled is taken out afterwards.
+    pub(crate) fn believes(&self, stamp: Stamp, inode: Inode) -> bool {
+        let recalled = lock(&self.recalled);
+        stamp.leased && stamp.term == recalled.term && recalled.last[gate(inode)] <= stamp.recalled
+    }
+
+    /// Answers about an inode from before this recall are not remembered any more. What is remembered is to be forgotten
+    /// after this.
+    pub(crate) fn recall(&self, inode: Inode, number: u64) {
+        let last = &mut lock(&self.recalled).last[gate(inode)];
+        *last = number.max(*last);
+    }
+
+    /// From now on only answers under this term are remembered; nothing was recalled under it.
+    pub(crate) fn begin_term(&self, term: Term) {
+        *lock(&self.recalled) = Recalled { term, last: vec![0; GATES] };
     }
 
     /// Before asking about an inode, or about a name in it.
@@ -132,13 +157,14 @@ impl Names {
     fn ticket_of(&self, gate: usize) -> Ticket {
         let (open, count) = &self.gates.0[gate];
         let passed = count.load(Ordering::SeqCst);
-        Ticket { gate, passed: (open.load(Ordering::SeqCst) == 0).then_some(passed) }
+        let passed = (open.load(Ordering::SeqCst) == 0).then_some(passed);
+        Ticket { gate, passed, stamp: Stamp::default() }
     }
 
-    fn is_valid(&self, ticket: Ticket) -> bool {
+    fn is_valid(&self, ticket: Ticket, inode: Inode) -> bool {
         let (open, count) = &self.gates.0[ticket.gate];
         let closed = open.load(Ordering::SeqCst) == 0;
-        closed && ticket.passed == Some(count.load(Ordering::SeqCst))
+        closed && ticket.passed == Some(count.load(Ordering::SeqCst)) && self.believes(ticket.stamp, inode)
     }
 
     /// Before a change of these inodes, or of names in them, is sent.
@@ -156,10 +182,9 @@ impl Names {
     pub(crate) fn entry(&self, parent: Inode, name: &Name) -> Option<Option<Inode>> {
         let mut entries = lock(&self.entries);
         let known = match entries.get(&(parent, name.clone())) {
-            Some((Behind::Unsure, _)) => None,
-            Some((_, at)) if !self.believes(*at) => None,
-            Some((Behind::Inode(inode), _)) => Some(Some(*inode)),
-            Some((Behind::Nothing, _)) => Some(None),
+            Some(Behind::Unsure) => None,
+            Some(Behind::Inode(inode)) => Some(Some(*inode)),
+            Some(Behind::Nothing) => Some(None),
             None => lock(&self.whole).contains(&parent).then_some(None),
         };
         self.follow_loss(&mut entries);
@@ -174,9 +199,9 @@ impl Names {
     }
 
     /// A directory was made here: it has no names but those that are made here.
-    pub(crate) fn set_whole(&self, directory: &Attributes) {
-        if directory.kind == FileKind::Directory && self.lifetime.is_none() {
-            let mut whole = lock(&self.whole);
+    pub(crate) fn set_whole(&self, stamp: Stamp, directory: &Attributes) {
+        let mut whole = lock(&self.whole);
+        if directory.kind == FileKind::Directory && self.believes(stamp, directory.inode) {
             if whole.len() >= WHOLE_MAX {
                 whole.clear();
             }
@@ -185,21 +210,23 @@ impl Names {
     }
 
     fn put_entry(&self, entries: &mut Entries, parent: Inode, name: Name, behind: Behind) {
-        entries.insert((parent, name), (behind, Instant::now()));
+        entries.insert((parent, name), behind);
         self.follow_loss(entries);
     }
 
     /// What a lookup answered.
     pub(crate) fn remember_entry(&self, ticket: Ticket, parent: Inode, name: Name, inode: Option<Inode>) {
         let mut entries = lock(&self.entries);
-        if self.is_valid(ticket) {
+        if self.is_valid(ticket, parent) {
             self.put_entry(&mut entries, parent, name, Behind::of(inode));
         }
     }
 
     /// What the session's own change of a name came to.
-    pub(crate) fn set_entry(&self, parent: Inode, name: Name, inode: Option<Inode>) {
-        self.put_entry(&mut lock(&self.entries), parent, name, Behind::of(inode));
+    pub(crate) fn set_entry(&self, stamp: Stamp, parent: Inode, name: Name, inode: Option<Inode>) {
+        let mut entries = lock(&self.entries);
+        let behind = if self.believes(stamp, parent) { Behind::of(inode) } else { Behind::Unsure };
+        self.put_entry(&mut entries, parent, name, behind);
     }
 
     /// Before a name is changed: what it will be is not known.
@@ -209,22 +236,22 @@ impl Names {
 
     /// The directory that holds a directory.
     pub(crate) fn parent(&self, directory: Inode) -> Option<Inode> {
-        if self.lifetime.is_some() {
-            return None;
-        }
         lock(&self.parents).get(&directory).copied()
     }
 
-    pub(crate) fn set_parent(&self, attributes: &Attributes, parent: Inode) {
-        if attributes.kind == FileKind::Directory {
-            lock(&self.parents).insert(attributes.inode, parent);
+    /// A directory was made in `parent`.
+    pub(crate) fn set_parent(&self, stamp: Stamp, attributes: &Attributes, parent: Inode) {
+        let mut parents = lock(&self.parents);
+        if attributes.kind == FileKind::Directory && self.believes(stamp, attributes.inode) {
+            parents.insert(attributes.inode, parent);
         }
     }
 
     /// What a lookup in `parent` answered.
     pub(crate) fn remember_parent(&self, ticket: Ticket, attributes: &Attributes, parent: Inode) {
-        if self.is_valid(ticket) {
-            self.set_parent(attributes, parent);
+        let mut parents = lock(&self.parents);
+        if attributes.kind == FileKind::Directory && self.is_valid(ticket, attributes.inode) {
+            parents.insert(attributes.inode, parent);
         }
     }
 
@@ -233,15 +260,13 @@ impl Names {
     }
 
     pub(crate) fn attributes(&self, inode: Inode) -> Option<Attributes> {
-        let mut remembered = lock(&self.attributes);
-        let found = remembered.get(&inode)?;
-        self.believes(found.at).then(|| found.attributes.clone())
+        lock(&self.attributes).get(&inode).cloned()
     }
 
     /// What a question answered.
     pub(crate) fn remember_attributes(&self, ticket: Ticket, attributes: &Attributes) {
         let mut remembered = lock(&self.attributes);
-        if self.is_valid(ticket) {
+        if self.is_valid(ticket, attributes.inode) {
             insert_newer(&mut remembered, attributes);
         }
     }
@@ -250,12 +275,25 @@ impl Names {
     /// nothing newer is remembered.
     pub(crate) fn is_current(&self, ticket: Ticket, attributes: &Attributes) -> bool {
         let remembered = self.attributes(attributes.inode);
-        self.is_valid(ticket) && remembered.is_some_and(|newest| newest.change == attributes.change)
+        let valid = self.is_valid(ticket, attributes.inode);
+        valid && remembered.is_some_and(|newest| newest.change == attributes.change)
     }
 
     /// What the session's own change answered; the newest of several counts.
-    pub(crate) fn set_attributes(&self, attributes: &Attributes) {
-        insert_newer(&mut lock(&self.attributes), attributes);
+    pub(crate) fn set_attributes(&self, stamp: Stamp, attributes: &Attributes) {
+        let mut remembered = lock(&self.attributes);
+        if self.believes(stamp, attributes.inode) {
+            insert_newer(&mut remembered, attributes);
+        } else {
+            remembered.remove(&attributes.inode);
+        }
+    }
+
+    /// An inode was read; the latest time counts.
+    pub(crate) fn set_accessed(&self, inode: Inode, at: Timestamp) {
+        if let Some(known) = lock(&self.attributes).get(&inode) {
+            known.accessed = known.accessed.max(at);
+        }
     }
 
     pub(crate) fn forget_attributes(&self, inode: Inode) {
@@ -264,22 +302,31 @@ impl Names {
 
     /// The names of an inode's extended attributes.
     pub(crate) fn xattrs(&self, inode: Inode) -> Option<XattrNames> {
-        let mut xattrs = lock(&self.xattrs);
-        let (names, at) = xattrs.get(&inode)?;
-        self.believes(*at).then(|| Arc::clone(names))
+        lock(&self.xattrs).get(&inode).cloned()
     }
 
     pub(crate) fn remember_xattrs(&self, ticket: Ticket, inode: Inode, names: XattrNames) {
         let names = if names.is_empty() { Arc::clone(&self.no_xattrs) } else { names };
         let mut xattrs = lock(&self.xattrs);
-        if self.is_valid(ticket) {
-            xattrs.insert(inode, (names, Instant::now()));
+        if self.is_valid(ticket, inode) {
+            xattrs.insert(inode, names);
         }
     }
 
     /// An inode was made here: it has no extended attributes.
-    pub(crate) fn set_no_xattrs(&self, inode: Inode) {
-        lock(&self.xattrs).insert(inode, (Arc::clone(&self.no_xattrs), Instant::now()));
+    pub(crate) fn set_no_xattrs(&self, stamp: Stamp, inode: Inode) {
+        let mut xattrs = lock(&self.xattrs);
+        if self.believes(stamp, inode) {
+            xattrs.insert(inode, Arc::clone(&self.no_xattrs));
+        }
+    }
+
+    /// Nothing is known of an inode, but that it may have names elsewhere.
+    pub(crate) fn forget(&self, inode: Inode) {
+        lock(&self.whole).remove(&inode);
+        self.forget_parent(inode);
+        self.forget_attributes(inode);
+        self.forget_xattrs(inode);
     }
 
     pub(crate) fn forget_xattrs(&self, inode: Inode) {
@@ -298,11 +345,10 @@ impl Names {
     }
 }
 
-fn insert_newer(remembered: &mut Recent<Inode, Remembered>, attributes: &Attributes) {
+fn insert_newer(remembered: &mut Recent<Inode, Attributes>, attributes: &Attributes) {
     let known = remembered.get(&attributes.inode);
-    if known.is_none_or(|known| known.attributes.change <= attributes.change) {
-        let fresh = Remembered { attributes: attributes.clone(), at: Instant::now() };
-        remembered.insert(attributes.inode, fresh);
+    if known.is_none_or(|known| known.change <= attributes.change) {
+        remembered.insert(attributes.inode, attributes.clone());
     }
 }
 
@@ -312,58 +358,62 @@ mod tests {
 
     const REMEMBERED: usize = 1000;
 
+    const TERM: Term = Term { epoch: weft_types::Epoch::new(1), number: 1 };
+    const STAMP: Stamp = Stamp { term: TERM, recalled: 0, leased: true };
+
+    fn names() -> Arc<Names> {
+        Arc::new(Names::new(TERM, REMEMBERED))
+    }
+
     fn name() -> Name {
         Name::new(b"a").expect("a name")
     }
 
     #[tokio::test]
     async fn an_answer_from_before_a_change_is_not_remembered() {
-        let names = Arc::new(Names::new(None, REMEMBERED));
+        let names = names();
         let parent = Inode::new(5);
         let ticket = names.ticket(parent);
         drop(names.change([parent]));
-        names.remember_entry(ticket, parent, name(), Some(Inode::new(9)));
+        names.remember_entry(ticket.answered(STAMP), parent, name(), Some(Inode::new(9)));
         assert_eq!(names.entry(parent, &name()), None);
         let during = names.change([parent]);
         let ticket = names.ticket(parent);
         drop(during);
-        names.remember_entry(ticket, parent, name(), Some(Inode::new(9)));
+        names.remember_entry(ticket.answered(STAMP), parent, name(), Some(Inode::new(9)));
         assert_eq!(names.entry(parent, &name()), None);
-        names.remember_entry(names.ticket(parent), parent, name(), None);
+        names.remember_entry(names.ticket(parent).answered(STAMP), parent, name(), None);
         assert_eq!(names.entry(parent, &name()), Some(None));
     }
 
     #[tokio::test]
     async fn a_directory_that_was_made_here_needs_no_question_until_something_is_forgotten() {
-        let names = Arc::new(Names::new(None, REMEMBERED));
+        let names = names();
         let parent = Inode::new(5);
         let directory = Attributes { inode: parent, ..crate::tests::directory() };
         assert_eq!(names.entry(parent, &name()), None);
-        names.set_whole(&directory);
+        names.set_whole(STAMP, &directory);
         assert_eq!(names.entry(parent, &name()), Some(None));
         names.forget_entry(parent, name());
         assert_eq!(names.entry(parent, &name()), None, "it may have been made");
-        names.set_entry(parent, name(), Some(Inode::new(9)));
+        names.set_entry(STAMP, parent, name(), Some(Inode::new(9)));
         assert_eq!(names.entry(parent, &name()), Some(Some(Inode::new(9))));
         for number in 0..=2 * REMEMBERED as u64 {
-            names.set_entry(Inode::new(1000 + number), name(), None);
+            names.set_entry(STAMP, Inode::new(1000 + number), name(), None);
         }
         assert_eq!(names.entry(parent, &name()), None, "it is no longer among the entries");
-        let reader = Arc::new(Names::new(Some(Duration::from_secs(1)), REMEMBERED));
-        reader.set_whole(&directory);
-        assert_eq!(reader.entry(parent, &name()), None, "another session may make names");
     }
 
     #[tokio::test]
     async fn a_name_that_was_forgotten_while_others_were_looked_at_is_asked_for() {
-        let names = Arc::new(Names::new(None, REMEMBERED));
+        let names = names();
         let parent = Inode::new(5);
         let directory = Attributes { inode: parent, ..crate::tests::directory() };
         let name = |number: usize| Name::new(number.to_string().as_bytes()).expect("a name");
-        names.set_whole(&directory);
+        names.set_whole(STAMP, &directory);
         let made = REMEMBERED * 3 / 2;
         for number in 0..made {
-            names.set_entry(parent, name(number), Some(Inode::new(100 + number as u64)));
+            names.set_entry(STAMP, parent, name(number), Some(Inode::new(100 + number as u64)));
         }
         for number in 0..made {
             let inode = Inode::new(100 + number as u64);
@@ -372,12 +422,19 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_reader_beside_a_writer_believes_nothing_for_long() {
-        let names = Arc::new(Names::new(Some(Duration::from_secs(1)), REMEMBERED));
-        names.set_entry(Inode::ROOT, name(), None);
-        assert_eq!(names.entry(Inode::ROOT, &name()), Some(None));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(names.entry(Inode::ROOT, &name()), None);
+    #[tokio::test]
+    async fn what_was_answered_before_a_recall_is_not_remembered_and_other_inodes_are() {
+        let names = names();
+        let (parent, other) = (Inode::new(5), Inode::new(6));
+        let answered = |recalled| Stamp { term: TERM, recalled, leased: true };
+        names.recall(parent, 4);
+        names.set_entry(answered(3), parent, name(), None);
+        names.set_entry(answered(3), other, name(), None);
+        assert_eq!((names.entry(parent, &name()), names.entry(other, &name())), (None, Some(None)));
+        names.set_entry(answered(4), parent, name(), None);
+        assert_eq!(names.entry(parent, &name()), Some(None));
+        names.begin_term(Term { number: 2, ..TERM });
+        names.set_entry(answered(9), other, name(), None);
+        assert_eq!(names.entry(other, &name()), None, "it was answered under another term");
     }
 }

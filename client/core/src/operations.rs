@@ -21,6 +21,8 @@ use core::future::Future;
 use std::sync::Arc;
 
 use tokio::time::timeout;
+use weft_wire::coherence::Stamp;
+use weft_wire::compute::MetaDone;
 use weft_wire::meta::{Attributes, Caller, MetaOp, MetaReply};
 
 use crate::session::OPERATION_MAX;
@@ -42,12 +44,16 @@ impl Core {
     }
 
     /// Asks the owner; nothing is changed by it.
-    async fn ask(self: &Arc<Self>, op: MetaOp) -> Result<MetaReply, FsError> {
+    async fn ask(self: &Arc<Self>, op: MetaOp) -> Result<MetaDone, FsError> {
         match timeout(OPERATION_MAX, self.session.meta(Caller::default(), op)).await {
             Ok(answer) => answer,
             Err(_) => Err(FsError::TimedOut),
         }
     }
+}
+
+fn stamped_attributes(done: MetaDone) -> Result<(Stamp, Attributes), FsError> {
+    attributes_of(done.reply).map(|attributes| (done.stamp, attributes))
 }
 
 fn attributes_of(reply: MetaReply) -> Result<Attributes, FsError> {

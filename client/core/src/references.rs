@@ -34,6 +34,11 @@ impl References {
         }
     }
 
+    /// All inodes that are known.
+    pub(crate) fn all(&self) -> Vec<Inode> {
+        self.lock().counts.keys().copied().collect()
+    }
+
     /// An inode lost its last name.
     pub(crate) fn orphaned(&self, inode: Inode) {
         self.lock().orphans.insert(inode);

@@ -15,6 +15,7 @@ use weft_layout::ClusterMap;
 use weft_pki::NodeIdentity;
 use weft_transport::{Bulk, CallError, Peer, Pool};
 use weft_types::{ClusterId, DriveId, MapVersion, NodeId, Role, Timestamp};
+use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
     CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionRenewed,
 };
@@ -157,6 +158,18 @@ impl Backend for Remote {
     }
 
     fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal> {
+        self.to_compute(&call, deadline)
+    }
+
+    fn attach(&self, call: Attach, deadline: Duration) -> Answer<Place, SessionGone> {
+        self.to_compute(&call, deadline)
+    }
+
+    fn recalls(&self, call: WatchRecalls, deadline: Duration) -> Answer<Recalls, SessionGone> {
+        self.to_compute(&call, deadline)
+    }
+
+    fn acknowledge(&self, call: AckRecalls, deadline: Duration) -> Answer<Acked, SessionGone> {
         self.to_compute(&call, deadline)
     }
 

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use weft_types::{FilesystemId, SessionId};
-use weft_wire::compute::{CloseSession, Meta, MetaDone, RenewSession, SessionOpened, SessionRenewed};
+use weft_wire::coherence::{Attach, Hold, Place, Term};
+use weft_wire::compute::{
+    CloseSession, Meta, MetaDone, OtherSession, RenewSession, SessionOpened, SessionRenewed,
+};
 use weft_wire::grant::SignedGrant;
-use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
+use weft_wire::meta::{Caller, MetaError, MetaOp};
 
 use crate::FsError;
 use crate::backend::{Backend, Failure};
@@ -29,8 +32,12 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// How a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// Until then nobody else changes what this session has cached.
-    Leased(Instant),
+    /// Until then nobody else changes what this session has cached without recalling it.
+    Leased {
+        until: Instant,
+        /// It has no place among the sessions: nothing that is cached counts, and nothing is asked.
+        detached: bool,
+    },
     /// It never comes back.
     Ended,
 }
@@ -43,9 +50,11 @@ pub(crate) struct Session {
     filesystem: FilesystemId,
     read_only: bool,
     lease: Mutex<Duration>,
+    place: Mutex<Place>,
     standing: weft_watch::Sender<Standing>,
     slots: Slots,
     grant: SignedGrant,
+    others: Vec<OtherSession>,
 }
 
 impl Session {
@@ -63,9 +72,11 @@ impl Session {
             filesystem: opened.filesystem,
             read_only,
             lease: Mutex::new(lease),
-            standing: weft_watch::Sender::new(Standing::Leased(asked + lease)),
+            standing: weft_watch::Sender::new(Standing::Leased { until: asked + lease, detached: false }),
+            place: Mutex::new(opened.place),
             slots: Slots::new(opened.slots),
             grant: opened.grant.clone(),
+            others: opened.others.clone(),
         }
     }
 
@@ -93,14 +104,85 @@ impl Session {
     /// How long the lease still holds; zero without one.
     pub(crate) fn remaining(&self) -> Duration {
         match *self.standing.borrow() {
-            Standing::Leased(until) => until.saturating_duration_since(Instant::now()),
+            Standing::Leased { until, .. } => until.saturating_duration_since(Instant::now()),
             Standing::Ended => Duration::ZERO,
         }
     }
 
+    /// The session's place among others.
+    pub(crate) fn place(&self) -> Place {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no other session: whatever is told may be remembered, and written behind.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.place().alone
+    }
+
+    /// The session has no place under this term any more: until it has another one, nothing is served.
+    pub(crate) fn detach(&self, term: Term) {
+        if self.place().term == term {
+            self.standing.send_if_modified(|standing| match standing {
+                Standing::Leased { detached, .. } => !core::mem::replace(detached, true),
+                Standing::Ended => false,
+            });
+        }
+    }
+
+    /// Waits until the session is to attach; false: it has ended.
+    pub(crate) async fn detached(&self) -> bool {
+        let lost = |standing: &Standing| !matches!(standing, Standing::Leased { detached: false, .. });
+        // The sender lives as long as `self`.
+        let _ = self.standing.subscribe().wait_for(lost).await;
+        !self.has_ended()
+    }
+
+    /// It is not alone from now on.
+    pub(crate) fn leave_place(&self) {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).alone = false;
+    }
+
+    /// Asks for a place, with what is still held, until there is one. It is taken by [`take_place`](Self::take_place).
+    pub(crate) async fn attach(&self, holds: Vec<Hold>) -> Result<Place, FsError> {
+        let mut pause = PAUSE_MIN;
+        let call = Attach { filesystem: self.filesystem, session: self.id, holds };
+        loop {
+            let answer = tokio::select! {
+                biased;
+                answer = self.backend.attach(call.clone(), ATTEMPT) => answer,
+                () = self.ended() => return Err(FsError::SessionEnded),
+            };
+            match answer {
+                Ok(place) => return Ok(place),
+                Err(Failure::Refused(_)) => {
+                    self.end();
+                    return Err(FsError::SessionEnded);
+                }
+                Err(error) => tracing::debug!(?error, "the session was not attached"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Operations name this term from now on, and what is cached counts.
+    pub(crate) fn take_place(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.standing.send_if_modified(|standing| match standing {
+            Standing::Leased { detached, .. } => {
+                *detached = false;
+                true
+            }
+            Standing::Ended => false,
+        });
+    }
+
     /// Whether memory may answer: the lease holds.
     pub(crate) fn is_serving(&self) -> bool {
-        !self.remaining().is_zero()
+        match *self.standing.borrow() {
+            Standing::Leased { until, detached } => !detached && until > Instant::now(),
+            Standing::Ended => false,
+        }
     }
 
     /// The session is no more, or will not be asked any more.
@@ -118,7 +200,7 @@ impl Session {
     pub(crate) async fn serving(&self) -> Result<(), FsError> {
         let mut standing = self.standing.subscribe();
         let holds = |standing: &Standing| match standing {
-            Standing::Leased(until) => *until > Instant::now(),
+            Standing::Leased { until, detached } => !detached && *until > Instant::now(),
             Standing::Ended => true,
         };
         let waited = timeout_at(Instant::now() + OPERATION_MAX, standing.wait_for(holds)).await;
@@ -131,16 +213,11 @@ impl Session {
 
     /// Carries out one operation, exactly once: the same call is made again, in the same slot, until it is answered
     /// or the session ends. Whoever waits for it may give up; a mutation must not be given up.
-    pub(crate) async fn meta(&self, caller: Caller, op: MetaOp) -> Result<MetaReply, FsError> {
-        self.change(caller, op).await.map(|done| done.reply)
-    }
-
-    /// As [`meta`](Self::meta), with the attributes of what else it changed.
-    pub(crate) async fn change(&self, caller: Caller, op: MetaOp) -> Result<MetaDone, FsError> {
+    pub(crate) async fn meta(&self, caller: Caller, op: MetaOp) -> Result<MetaDone, FsError> {
         self.serving().await?;
         let slot = self.slots.take().await;
-        let (filesystem, session) = (self.filesystem, self.id);
-        let call = Meta { filesystem, session, slot: slot.id(), seq: slot.seq(), caller, op };
+        let (filesystem, session, term) = (self.filesystem, self.id, self.place().term);
+        let mut call = Meta { filesystem, session, slot: slot.id(), seq: slot.seq(), caller, op, term };
         let mut pause = PAUSE_MIN;
         loop {
             let answer = tokio::select! {
@@ -156,6 +233,11 @@ impl Session {
                 Err(Failure::Refused(MetaError::SessionEnded)) => {
                     self.end();
                     return Err(FsError::SessionEnded);
+                }
+                Err(Failure::Refused(MetaError::NotAttached)) => {
+                    self.detach(call.term);
+                    self.serving().await?;
+                    call.term = self.place().term;
                 }
                 Err(Failure::Refused(refusal)) => return Err(refusal.into()),
                 Err(Failure::Broken) => return Err(FsError::Protocol),
@@ -176,7 +258,7 @@ impl Session {
                 let lease = Duration::from_millis(renewed.lease_ms.into());
                 *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
                 self.standing.send_if_modified(|standing| match standing {
-                    Standing::Leased(until) => {
+                    Standing::Leased { until, .. } => {
                         *until = (*until).max(sent + lease);
                         true
                     }
@@ -199,6 +281,19 @@ impl Session {
     fn quarter(&self) -> Duration {
         let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         (lease / 4).max(Duration::from_millis(50))
+    }
+
+    /// Sessions of the same identity that were open when this one was opened.
+    pub(crate) fn others(&self) -> &[OtherSession] {
+        &self.others
+    }
+
+    /// Ends another session of the same identity.
+    pub(crate) async fn close_other(&self, session: SessionId) {
+        let call = CloseSession { filesystem: self.filesystem, session };
+        if let Err(error) = self.backend.close(call, CLOSE).await {
+            tracing::debug!(?error, %session, "a dead session expires by itself");
+        }
     }
 
     /// Ends the session, at the owner too when it can be reached.

@@ -256,7 +256,7 @@ impl Core {
         if let Some(key) = file.lock().writing_key() {
             return Ok(key);
         }
-        match self.session.meta(Caller::default(), MetaOp::Open { inode: file.inode }).await? {
+        match self.session.meta(Caller::default(), MetaOp::Open { inode: file.inode }).await?.reply {
             MetaReply::Opened(opened) => {
                 let mut state = file.lock();
                 state.learn_key(&opened.key);

@@ -166,15 +166,18 @@ fn finish<T>(reply: Reply, result: Result<T, FsError>, answer: impl FnOnce(Reply
 }
 
 fn answer_entry(core: &Core, reply: Reply, found: &Attributes) {
+    let _telling = core.telling();
     reply.answer(&Answer::entry(&entry(core, found)));
 }
 
 fn answer_attributes(core: &Core, reply: Reply, found: &Attributes) {
+    let _telling = core.telling();
     reply.answer(&Answer::attributes(core.cache_ttl(), &node_attributes(found)));
 }
 
 /// Those that `statx` tells beside: when it was made.
 fn answer_extended(core: &Core, reply: Reply, found: &Attributes) {
+    let _telling = core.telling();
     reply.answer(&Answer::extended_attributes(core.cache_ttl(), &node_attributes(found)));
 }
 

@@ -45,6 +45,7 @@ const fn refusal_errno(refusal: MetaError) -> Errno {
         | MetaError::Damaged
         | MetaError::ForeignExtent
         | MetaError::StaleGroup
+        | MetaError::NotAttached
         | MetaError::MapChanged => Errno::IO,
     }
 }

@@ -18,7 +18,7 @@ pub(crate) const THREADS: usize = 2;
 const READ_AHEAD_KIB: u32 = 4096;
 
 /// What is asked for, and why.
-const WANTED: [(u64, &str); 14] = [
+const WANTED: [(u64, &str); 16] = [
     (ASYNC_READ, "a sequential reader's requests are under way together"),
     (BIG_WRITES, "requests of 1 MiB"),
     (MAX_PAGES, "requests of 1 MiB"),
@@ -31,21 +31,18 @@ const WANTED: [(u64, &str); 14] = [
         EXPORT_SUPPORT,
         "LOOKUP of . and .. is answered: handles of files (open_by_handle_at) outlive the kernel's cache",
     ),
+    (DIRECT_IO_ALLOW_MMAP, "files that are written beside other mounts can be mapped too"),
     (POSIX_LOCKS, "locks of fcntl are granted across mounts"),
     (FLOCK_LOCKS, "locks of flock as well"),
     (DONT_MASK, "the umask counts only where there is no default access list"),
     (POSIX_ACL, "access lists are kept by the owner of the metadata, and enforced by the kernel"),
     (SETXATTR_EXT, "who sets an access list and is not of the group takes set-group-id off"),
+    (HANDLE_KILLPRIV_V2, "who writes takes set-user-id off, without a question before each write"),
 ];
 
 /// What is not, and why. A test sees that every bit is in one of the two tables.
 #[cfg(test)]
-const LEFT_OUT: [(u64, &str); 28] = [
-    (
-        HANDLE_KILLPRIV_V2,
-        "the kernel would leave the bits to us and go on to believe the mode that it knows: whoever runs the file next would \
-         have their power; without it the kernel takes them off by SETATTR",
-    ),
+const LEFT_OUT: [(u64, &str); 26] = [
     (HANDLE_KILLPRIV, "superseded by its second version"),
     (ATOMIC_O_TRUNC, "the kernel truncates by SETATTR after OPEN, which core does in one operation anyway"),
     (WRITEBACK_CACHE, "the kernel would decide when data is dirty"),
@@ -65,7 +62,6 @@ const LEFT_OUT: [(u64, &str); 28] = [
     (SECURITY_CTX, "labels of new files are set by SETXATTR"),
     (CREATE_SUPP_GROUP, "the owner of the metadata decides by the directory's set-group-id bit"),
     (HAS_EXPIRE_ONLY, "only says that the notification is there"),
-    (DIRECT_IO_ALLOW_MMAP, "no file bypasses the page cache but by O_DIRECT"),
     (PASSTHROUGH, "there is no other file to pass to"),
     (NO_EXPORT_SUPPORT, "handles are answered"),
     (HAS_RESEND, "no other process takes a connection over"),
@@ -91,10 +87,14 @@ pub(crate) fn terms() -> Terms {
 /// What only writes goes through the page cache too. Around it the kernel would copy each byte once less (measured by a
 /// filesystem in memory: 5 GB/s instead of 1.4 by requests of 1 MiB), but it leaves it to the filesystem then to take
 /// set-user-id bits and capabilities from the file, and not every kernel drops the pages that others have of it.
-pub(crate) const fn open_flags(flags: u32) -> u32 {
+///
+/// `shared`: beside other mounts, what writes goes around the page cache. The kernel holds its pages locked while it waits for a
+/// write of them, and could not be told meanwhile to drop them for another mount.
+pub(crate) const fn open_flags(flags: u32, shared: bool) -> u32 {
     match flags & O_ACCMODE {
         // A descriptor that only reads is flushed all the same: locks of its process go then.
         O_RDONLY => FOPEN_KEEP_CACHE,
+        _ if shared => FOPEN_DIRECT_IO,
         _ => FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
     }
 }

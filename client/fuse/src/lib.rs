@@ -5,6 +5,7 @@
 
 mod adapter;
 mod attributes;
+mod cache;
 mod errno;
 mod kernel;
 mod listing;

@@ -9,6 +9,7 @@ use weft_fusedev::protocol::TooOld;
 use weft_fusedev::{Notifier, Session, SessionError, Unmounter};
 
 use crate::adapter::Adapter;
+use crate::cache::Cache;
 use crate::{MountOptions, kernel};
 
 /// Why the kernel does not show the filesystem.
@@ -57,6 +58,7 @@ impl Mounted {
         let session = session.map_err(|error| explained(error, at))?;
         tracing::debug!(agreement = ?session.agreement(), "agreed with the kernel");
         kernel::raise_read_ahead(at);
+        core.serve_kernel(Arc::new(Cache(session.notifier())));
         Ok(Self { session, adapter: Arc::new(Adapter::new(core)) })
     }
 

@@ -9,6 +9,7 @@ use weft_types::{
     ByteCount, DataKeyId, Digest, Epoch, ExtentId, ExtentSeq, FileOffset, FilesystemId, Generation, GroupId,
     Inode, SessionId, ShardIndex, SlotId, SlotSeq, Timestamp,
 };
+use weft_wire::coherence::Term;
 use weft_wire::compute::Meta;
 use weft_wire::drive::{GetShard, PutShard, ShardHeader, ShardKey};
 use weft_wire::frame::RequestHeader;
@@ -75,6 +76,7 @@ fn meta(op: MetaOp) -> Meta {
         seq: SlotSeq::new(100_000),
         caller: Caller { uid: 1000, gid: 1000 },
         op,
+        term: Term::default(),
     }
 }
 

@@ -63,6 +63,12 @@ impl CallTag {
     pub const LOCK: Self = Self(0x0206);
     /// Compute: what a session holds, told to a new owner.
     pub const RECLAIM: Self = Self(0x0207);
+    /// Compute: take a place among the sessions of a filesystem.
+    pub const ATTACH: Self = Self(0x0208);
+    /// Compute: wait for what is to be forgotten.
+    pub const WATCH_RECALLS: Self = Self(0x0209);
+    /// Compute: it is forgotten.
+    pub const ACK_RECALLS: Self = Self(0x020a);
 
     /// Management: the cluster map.
     pub const GET_MAP: Self = Self(0x0301);
@@ -94,7 +100,7 @@ impl CallTag {
     pub const LIST_SESSIONS: Self = Self(0x030e);
 
     /// Every number that was ever given, with its name.
-    pub const ALL: [(Self, &'static str); 40] = [
+    pub const ALL: [(Self, &'static str); 43] = [
         (Self::HELLO, "hello"),
         (Self::PUT_SHARD, "put-shard"),
         (Self::GET_SHARD, "get-shard"),
@@ -121,6 +127,9 @@ impl CallTag {
         (Self::DROP_FILESYSTEM, "drop-filesystem"),
         (Self::LOCK, "lock"),
         (Self::RECLAIM, "reclaim"),
+        (Self::ATTACH, "attach"),
+        (Self::WATCH_RECALLS, "watch-recalls"),
+        (Self::ACK_RECALLS, "ack-recalls"),
         (Self::GET_MAP, "get-map"),
         (Self::HEARTBEAT, "heartbeat"),
         (Self::GET_STATUS, "get-status"),

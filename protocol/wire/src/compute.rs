@@ -3,6 +3,7 @@
 use minicbor::{Decode, Encode};
 use weft_types::{Epoch, FilesystemId, SessionId, SlotId, SlotSeq};
 
+use crate::coherence::{Place, Stamp, Term};
 use crate::grant::SignedGrant;
 use crate::meta::is_false;
 use crate::meta::{Attributes, Caller, MetaError, MetaOp, MetaReply};
@@ -14,7 +15,7 @@ pub struct OpenSession {
     /// The filesystem's name.
     #[n(0)]
     pub filesystem: String,
-    /// The session only reads; any number of these may be open.
+    /// The session only reads.
     #[n(1)]
     pub read_only: bool,
     /// Who mounts, told to others who are refused.
@@ -61,6 +62,24 @@ pub struct SessionOpened {
     /// What drives want to see before they take the session's shards.
     #[n(4)]
     pub grant: SignedGrant,
+    /// Its place among the sessions that are open.
+    #[n(5)]
+    pub place: Place,
+    /// Other sessions of the same identity. Who knows that the process behind one is dead closes it: else others wait for it
+    /// until it expires.
+    #[n(6)]
+    pub others: Vec<OtherSession>,
+}
+
+/// An open session.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OtherSession {
+    /// Its id.
+    #[n(0)]
+    pub session: SessionId,
+    /// The process behind it.
+    #[n(1)]
+    pub holder: SessionHolder,
 }
 
 /// Why a session was not opened.
@@ -70,20 +89,6 @@ pub enum OpenRefusal {
     #[n(0)]
     #[error("there is no such filesystem")]
     NoSuchFilesystem,
-    /// Another session writes to the filesystem.
-    #[n(1)]
-    #[error("{}:{} (process {}) is mounted for writing", holder.host, holder.mount, holder.pid)]
-    Busy {
-        /// Its id, to name in [`OpenSession::replaces`].
-        #[n(0)]
-        session: SessionId,
-        /// The process behind it.
-        #[n(1)]
-        holder: SessionHolder,
-        /// When it ends if it is not renewed, in milliseconds from now.
-        #[n(2)]
-        expires_ms: u32,
-    },
     /// The session to replace belongs to another identity.
     #[n(2)]
     #[error("the session to replace belongs to another identity")]
@@ -202,6 +207,9 @@ pub struct Meta {
     /// What to do.
     #[n(5)]
     pub op: MetaOp,
+    /// The term that the session is attached under.
+    #[n(6)]
+    pub term: Term,
 }
 
 /// An operation was done.
@@ -218,6 +226,9 @@ pub struct MetaDone {
     #[n(2)]
     #[cbor(default, skip_if = "is_false")]
     pub inherited: bool,
+    /// Whether, and until when, all of this may be remembered.
+    #[n(3)]
+    pub stamp: Stamp,
 }
 
 impl Call for Meta {

@@ -5,6 +5,7 @@
 //! skipped, an unknown call or operation is refused by its number.
 
 mod call;
+pub mod coherence;
 pub mod compute;
 pub mod drive;
 pub mod frame;

@@ -12,7 +12,10 @@ use weft_types::{
     GroupId, Incarnation, Inode, LOCK_END_MAX, LockKind, LockMode, LockOwner, LockRange, NodeId, SessionId,
     ShardIndex, SlotId, SlotSeq, Timestamp,
 };
-use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder};
+use weft_wire::coherence::{
+    Ack, AckRecalls, Attach, Hold, HoldMode, Place, Recall, Recalls, Stamp, Term, WatchRecalls, What,
+};
+use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, OtherSession, SessionHolder};
 use weft_wire::drive::{GetRefusal, GetShard, PutShard, PutShards, ShardHeader, ShardKey};
 use weft_wire::locks::{HeldLock, Lock, LockConflict, LockOp, LockOutcome, LockRefusal, Locked, Reclaim};
 use weft_wire::management::{DeviceReport, DriveReport, Heartbeat, NodeReport};
@@ -105,8 +108,9 @@ fn golden_session_calls() {
         replaces: Some(SessionId::from_bytes([1; 16])),
     };
     golden(&open, include_str!("golden/open-session.hex").trim());
-    let busy = OpenRefusal::Busy { session: SessionId::from_bytes([2; 16]), holder, expires_ms: 9000 };
-    golden(&busy, include_str!("golden/open-refusal.hex").trim());
+    let other = OtherSession { session: SessionId::from_bytes([2; 16]), holder };
+    golden(&other, "8250020202020202020202020202020202028461686162184d622f6d");
+    golden(&OpenRefusal::NotYours, "820280");
 }
 
 #[test]
@@ -157,6 +161,7 @@ fn golden_meta_calls() {
         seq: SlotSeq::new(2),
         caller: Caller { uid: 3, gid: 4 },
         op,
+        term: Term { epoch: Epoch::new(5), number: 6 },
     };
     let node = NewNode::Symlink { target: ByteVec::from(b"to".to_vec()) };
     let make = MakeNode { parent: Inode::ROOT, name: name("n"), node, mode: 0o777, umask: 0 };
@@ -236,10 +241,43 @@ fn golden_meta_answers() {
     };
     golden(&made, "88190180f6f6f6f6f6f4820701");
     assert_eq!(minicbor::to_vec(AttributeChanges::default()).expect("encodes"), [0x80]);
-    let inherited = MetaDone { reply: MetaReply::Done, touched: vec![], inherited: true };
-    golden(&inherited, "8382008080f5");
-    let done = MetaDone { reply: MetaReply::Done, touched: vec![attributes()], inherited: false };
+    let inherited =
+        MetaDone { reply: MetaReply::Done, touched: vec![], inherited: true, stamp: Stamp::default() };
+    golden(&inherited, "8482008080f58382000000f4");
+    let term = Term { epoch: Epoch::new(5), number: 6 };
+    let stamp = Stamp { term, recalled: 7, leased: true };
+    let done = MetaDone { reply: MetaReply::Done, touched: vec![attributes()], inherited: false, stamp };
     golden(&done, include_str!("golden/meta-done.hex").trim());
+}
+
+#[test]
+fn golden_coherence() {
+    let (filesystem, session) = (FilesystemId::from_bytes([0xf5; 16]), SessionId::from_bytes([0x5e; 16]));
+    let term = Term { epoch: Epoch::new(5), number: 6 };
+    let holds = [HoldMode::Open, HoldMode::Shared, HoldMode::Exclusive];
+    let holds = holds.map(|mode| Hold { inode: Inode::new(9), mode }).to_vec();
+    golden(
+        &Attach { filesystem, session, holds },
+        "8350f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5505e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e83820900820901820902",
+    );
+    golden(&Place { term, alone: true }, "82820506f5");
+    golden(
+        &WatchRecalls { filesystem, session, term, after: 3 },
+        "8450f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5505e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e82050603",
+    );
+    let what = [What::Name(name("n")), What::Attributes, What::Writing, What::All, What::Gone];
+    let recalls = (4..).zip(what).map(|(number, what)| Recall { number, inode: Inode::new(9), what });
+    golden(
+        &Recalls { recalls: recalls.collect(), attach: true },
+        "8285830409820081416e830509820180830609820280830709820380830809820480f5",
+    );
+    golden(
+        &AckRecalls { filesystem, session, term, acks: vec![Ack { number: 4, open: true }] },
+        "8450f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5505e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e820506818204f5",
+    );
+    golden(&MetaOp::Write { inode: Inode::new(9) }, "8218198109");
+    golden(&MetaReply::Absent, "820e80");
+    golden(&MetaError::NotAttached, "181e");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use weft_e2e::Cluster;
+use weft_e2e::{Cluster, run};
 
 /// Two folders that show the same files.
 #[derive(Debug, Clone)]
@@ -16,9 +16,15 @@ pub struct Mounts {
 }
 
 impl Mounts {
-    /// The mounts of a cluster. A filesystem has one writing mount so far, so both are that one.
+    /// The mounts of a cluster: the one that it has, and another one of the same filesystem.
+    ///
+    /// # Panics
+    /// When there cannot be another one.
     pub fn of(cluster: &Cluster) -> Self {
-        Self { a: cluster.mount(), b: cluster.mount() }
+        let b = cluster.scratch().join("another");
+        std::fs::create_dir(&b).expect("a new folder");
+        run(&mut cluster.weft(&["mount", "default", &b.to_string_lossy()])).success();
+        Self { a: cluster.mount(), b }
     }
 
     /// A folder of this name on both, made on the first.

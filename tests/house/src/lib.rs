@@ -36,7 +36,7 @@ pub struct Room {
 }
 
 /// The plan: every crate of the workspace and where it stands.
-pub const PLAN: [(&str, Room); 27] = [
+pub const PLAN: [(&str, Room); 28] = [
     ("weft-types", room("protocol", Layer::Facts)),
     ("weft-layout", room("protocol", Layer::PureCore)),
     ("weft-wire", room("protocol", Layer::PureCoreAbove)),
@@ -49,6 +49,7 @@ pub const PLAN: [(&str, Room); 27] = [
     ("weft-device", room("backend", Layer::Shell)),
     ("weft-drive", room("backend", Layer::Process)),
     ("weft-meta", room("backend", Layer::PureCoreAbove)),
+    ("weft-leases", room("backend", Layer::PureCoreAbove)),
     ("weft-locks", room("backend", Layer::PureCoreAbove)),
     ("weft-engine", room("backend", Layer::Shell)),
     ("weft-compute", room("backend", Layer::Process)),
@@ -67,11 +68,13 @@ pub const PLAN: [(&str, Room); 27] = [
 ];
 
 /// Arrows within one layer that the plan allows: the shell on the left is written against the one on the right.
-/// `weft-meta` and `weft-locks` build on the messages that they execute, and `weft-conformance` has its clusters from
-/// `weft-e2e`.
-pub const SIDEWAYS: [(&str, &str); 4] = [
+/// `weft-meta`, `weft-leases` and `weft-locks` build on the messages that they execute, `weft-meta` says what operations need
+/// of leases, and `weft-conformance` has its clusters from `weft-e2e`.
+pub const SIDEWAYS: [(&str, &str); 6] = [
     ("weft-fuse", "weft-core"),
     ("weft-meta", "weft-wire"),
+    ("weft-meta", "weft-leases"),
+    ("weft-leases", "weft-wire"),
     ("weft-locks", "weft-wire"),
     ("weft-conformance", "weft-e2e"),
 ];

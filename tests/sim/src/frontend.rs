@@ -13,6 +13,7 @@ use weft_layout::ClusterMap;
 use weft_pki::NodeIdentity;
 use weft_types::{DriveId, MapVersion, NodeId, Role, SessionId, Timestamp};
 use weft_wire::NoRefusal;
+use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
     CloseSession, Meta, MetaDone, OpenSession, RenewSession, SessionClosed, SessionGone, SessionHolder,
     SessionOpened, SessionRenewed,
@@ -180,6 +181,28 @@ impl Backend for Frontend {
         let (this, node) = (self.clone(), self.node);
         Box::pin(async move {
             this.to_compute(deadline, move |world, process| process.reclaim(world, node, call.clone())).await
+        })
+    }
+
+    fn attach(&self, call: Attach, deadline: Duration) -> Answer<Place, SessionGone> {
+        let (this, node) = (self.clone(), self.node);
+        Box::pin(async move {
+            this.to_compute(deadline, move |world, process| process.attach(world, node, call.clone())).await
+        })
+    }
+
+    fn recalls(&self, call: WatchRecalls, deadline: Duration) -> Answer<Recalls, SessionGone> {
+        let (this, node) = (self.clone(), self.node);
+        Box::pin(async move {
+            this.to_compute(deadline, move |world, process| process.recalls(world, node, call)).await
+        })
+    }
+
+    fn acknowledge(&self, call: AckRecalls, deadline: Duration) -> Answer<Acked, SessionGone> {
+        let (this, node) = (self.clone(), self.node);
+        Box::pin(async move {
+            this.to_compute(deadline, move |world, process| process.acknowledge(world, node, call.clone()))
+                .await
         })
     }
 

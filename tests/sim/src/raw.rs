@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use weft_core::{Backend, Failure};
-use weft_types::{Inode, SessionId, SlotId, SlotSeq};
+use weft_types::{FilesystemId, Inode, SessionId, SlotId, SlotSeq};
+use weft_wire::coherence::{Ack, AckRecalls, Attach, Term, WatchRecalls};
 use weft_wire::compute::{CloseSession, Meta, MetaDone, RenewSession, SessionOpened};
 use weft_wire::meta::{Caller, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode};
 
@@ -68,6 +69,7 @@ fn name(register: usize) -> Name {
 pub(crate) struct Raw {
     frontend: Frontend,
     session: SessionOpened,
+    place: Arc<Mutex<Term>>,
     registers: Arc<Registers>,
     /// The last sequence of each slot.
     slots: BTreeMap<usize, u64>,
@@ -86,7 +88,12 @@ impl Raw {
     ) -> Option<Self> {
         let (session, _) = frontend.open(writes.is_none(), writes.flatten(), patience).await?;
         let registers = Arc::clone(registers);
-        Some(Self { frontend, session, registers, slots: BTreeMap::new(), dice, renewed: Instant::now() })
+        let place = Arc::new(Mutex::new(session.place.term));
+        let life = frontend.endpoint.life.clone();
+        let heeds = heed(frontend.clone(), session.filesystem, session.session, Arc::clone(&place));
+        tokio::spawn(async move { life.run(heeds).await });
+        let renewed = Instant::now();
+        Some(Self { frontend, session, place, registers, slots: BTreeMap::new(), dice, renewed })
     }
 
     /// The session.
@@ -108,6 +115,7 @@ impl Raw {
             seq: SlotSeq::new(*seq),
             caller: Caller::default(),
             op,
+            term: *self.place.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -134,10 +142,10 @@ impl Raw {
         let mut call = self.call(0, op);
         *self.slots.entry(0).or_default() -= 1;
         call.seq = SlotSeq::new(0);
-        let Some(answer) = persist(&self.frontend, &call).await else { return false };
+        let Some(answer) = persist(&self.frontend, &call, &self.place).await else { return false };
         let value = match answer {
             Ok(MetaReply::Attributes(attributes)) => Some(attributes.mode & 0o7777),
-            Err(MetaError::NotFound) => None,
+            Ok(MetaReply::Absent) => None,
             Err(MetaError::SessionEnded) => return false,
             other => {
                 self.world().trace.violate(Invariant::Serves, format_args!("a lookup answers {other:?}"));
@@ -212,8 +220,8 @@ impl Raw {
             };
             let call = self.call(register, op);
             self.repeat(&call);
-            let frontend = self.frontend.clone();
-            calls.spawn(async move { (register, number, persist(&frontend, &call).await) });
+            let (frontend, place) = (self.frontend.clone(), Arc::clone(&self.place));
+            calls.spawn(async move { (register, number, persist(&frontend, &call, &place).await) });
         }
         let mut alive = true;
         while let Some(done) = calls.join_next().await {
@@ -272,12 +280,57 @@ impl Raw {
     }
 }
 
+/// Forgets what is recalled, which was never remembered, and takes a place whenever that is asked for.
+async fn heed(frontend: Frontend, filesystem: FilesystemId, session: SessionId, place: Arc<Mutex<Term>>) {
+    let mut after = 0;
+    while !frontend.world.trace.is_violated() {
+        let term = *place.lock().unwrap_or_else(PoisonError::into_inner);
+        match frontend.recalls(WatchRecalls { filesystem, session, term, after }, ATTEMPT * 2).await {
+            Ok(recalls) if recalls.attach => {
+                let Some(taken) = attach(&frontend, filesystem, session).await else { return };
+                after = 0;
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+            }
+            Ok(recalls) => {
+                let acks: Vec<_> =
+                    recalls.recalls.iter().map(|recall| Ack { number: recall.number, open: false }).collect();
+                let Some(last) = acks.last().map(|ack| ack.number) else { continue };
+                // What is not heard is told again.
+                if frontend.acknowledge(AckRecalls { filesystem, session, term, acks }, ATTEMPT).await.is_ok()
+                {
+                    after = last;
+                }
+            }
+            Err(Failure::Refused(_)) => return,
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Takes a place, holding nothing; `None`: the session has ended.
+async fn attach(frontend: &Frontend, filesystem: FilesystemId, session: SessionId) -> Option<Term> {
+    while !frontend.world.trace.is_violated() {
+        match frontend.attach(Attach { filesystem, session, holds: Vec::new() }, ATTEMPT).await {
+            Ok(place) => return Some(place.term),
+            Err(Failure::Refused(_)) => return None,
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+    None
+}
+
 /// Makes a call until it is answered; `None`: not within a long time.
-async fn persist(frontend: &Frontend, call: &Meta) -> Option<Result<MetaReply, MetaError>> {
+async fn persist(
+    frontend: &Frontend,
+    call: &Meta,
+    place: &Mutex<Term>,
+) -> Option<Result<MetaReply, MetaError>> {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(90) && !frontend.world.trace.is_violated() {
-        match frontend.ask(call.clone(), ATTEMPT).await {
+        let term = *place.lock().unwrap_or_else(PoisonError::into_inner);
+        match frontend.ask(Meta { term, ..call.clone() }, ATTEMPT).await {
             Ok(done) => return Some(Ok(done.reply)),
+            Err(Failure::Refused(MetaError::NotAttached)) => sleep(Duration::from_millis(100)).await,
             Err(Failure::Refused(refusal)) => return Some(Err(refusal)),
             Err(_) => sleep(Duration::from_millis(100)).await,
         }

@@ -1,9 +1,11 @@
 //! Beginning to own a shard whose log and index are at hand.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use tokio::time::Instant;
 use weft_engine::{Index, IndexError, ShardLog};
 use weft_keys::{EpochSalt, OwnershipSealer};
+use weft_leases::Leases;
 use weft_meta::{Context, RowKey, Transaction, format};
 use weft_types::{MetadataShard, Position, SessionId};
 use weft_wire::meta::{Caller, MetaError};
@@ -104,6 +106,8 @@ impl Opening {
             sources,
             settings,
             committer,
+            coherence: Mutex::new(Leases::new(epoch, [], Instant::now().into_std())),
+            coherence_changes: weft_watch::Sender::new(0),
             leases: Default::default(),
             attended: Default::default(),
             locks: Locks::new(epoch),
@@ -135,6 +139,7 @@ impl Owner {
             now: self.now(),
             caller: Caller::default(),
             session: SessionId::from_bytes([0; 16]),
+            users: &[],
             filesystem: self.filesystem(),
             names: keys,
             keys,

@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use weft_engine::Room;
+use weft_leases::WaitId;
 use weft_meta::{Context, SpaceView, execute, inherited, is_mutation, session, slot, touched};
-use weft_types::{ByteCount, NodeId};
+use weft_types::{ByteCount, NodeId, SessionId};
 use weft_wire::Fault;
+use weft_wire::coherence::Stamp;
 use weft_wire::compute::{Meta, MetaDone};
 use weft_wire::meta::{Attributes, MetaError, MetaOp, MetaReply};
 
+use super::coherence::{Admission, Waits};
 use super::{Owner, WORK_KINDS};
 use crate::cluster::View;
 use crate::keys::Keys;
@@ -27,6 +30,8 @@ pub enum Attempt {
         touched: Vec<Attributes>,
         /// What it made has extended attributes.
         inherited: bool,
+        /// Whether all of it may be remembered.
+        stamp: Stamp,
         /// The batch.
         durable_with: u64,
     },
@@ -34,6 +39,9 @@ pub enum Attempt {
     Full,
     /// The owner acts on a newer map than the one that was given.
     OlderMap,
+    /// Other sessions are to forget something first. Ask again under this number when what they remember has changed, and
+    /// have it leave in the end.
+    Recalled(WaitId),
 }
 
 /// What an operation came to, before it counts.
@@ -42,6 +50,8 @@ enum Outcome {
     Nothing(Result<MetaReply, MetaError>),
     /// Answer this; the transaction's writes count.
     Written(Result<MetaReply, MetaError>),
+    /// Others come first.
+    Recalled(WaitId),
 }
 
 impl Owner {
@@ -57,20 +67,27 @@ impl Owner {
         view: impl Fn() -> View,
     ) -> Result<Result<MetaDone, MetaError>, Fault> {
         let mut progress = self.progress();
+        let mut coherence = self.coherence_changes.subscribe();
+        let mut waits = Waits::new(self);
         loop {
             progress.mark_unchanged();
-            match self.execute(node, call, &view())? {
-                Attempt::Answer { answer, touched, inherited, durable_with } => {
+            coherence.mark_unchanged();
+            match self.execute(node, call, &view(), waits.id)? {
+                Attempt::Answer { answer, touched, inherited, stamp, durable_with } => {
                     // How much room there is says nothing that must last, and who waits for room must hear that there is
                     // none: a batch may wait for just that.
                     let durable_with = if matches!(call.op, MetaOp::GetSpace) { 0 } else { durable_with };
                     self.answerable(durable_with).await?;
                     self.operations.fetch_add(1, Ordering::Relaxed);
-                    return Ok(answer.map(|reply| MetaDone { reply, touched, inherited }));
+                    return Ok(answer.map(|reply| MetaDone { reply, touched, inherited, stamp }));
                 }
                 Attempt::Full => progress.changed().await.map_err(|_| Fault::NotServing)?,
                 // Whoever made it act on a newer one has that to give.
                 Attempt::OlderMap => tokio::task::yield_now().await,
+                Attempt::Recalled(id) => {
+                    waits.id = Some(id);
+                    coherence.changed().await.map_err(|_| Fault::NotServing)?;
+                }
             }
         }
     }
@@ -79,7 +96,13 @@ impl Owner {
     ///
     /// # Errors
     /// [`Fault::NotServing`]
-    pub fn execute(&self, node: NodeId, call: &Meta, view: &View) -> Result<Attempt, Fault> {
+    pub fn execute(
+        &self,
+        node: NodeId,
+        call: &Meta,
+        view: &View,
+        waited: Option<WaitId>,
+    ) -> Result<Attempt, Fault> {
         let keys = self.keys.as_ref().ok_or(Fault::NotServing)?;
         let mutation = is_mutation(&call.op);
         let room = self.room();
@@ -95,23 +118,33 @@ impl Owner {
             return Ok(Attempt::OlderMap);
         }
         let mut tx = rows.begin();
+        let mut stamp = Stamp::default();
         let outcome = match self.admit(&mut tx, node, call, mutation) {
             Err(refusal) => Outcome::Nothing(Err(refusal)),
-            Ok(()) if !mutation => {
-                Outcome::Nothing(execute(&mut tx, &mut self.context(keys, call, view), &call.op))
-            }
-            Ok(()) => self.mutate(&mut tx, keys, call, view, room),
+            Ok(()) if !mutation => self.look_up(&mut tx, keys, call, view, waited, &mut stamp),
+            Ok(()) => self.mutate(&mut tx, keys, call, view, (room, waited), &mut stamp),
         };
-        let answer = match outcome {
+        let mut answer = match outcome {
             Outcome::Nothing(answer) => {
                 tx.discard_writes();
                 answer
             }
             Outcome::Written(answer) => answer,
+            Outcome::Recalled(id) => return Ok(Attempt::Recalled(id)),
         };
+        if let (MetaOp::Lookup { name: Some(_), .. }, Err(MetaError::NotFound)) = (&call.op, &answer) {
+            // That is remembered as well.
+            answer = Ok(MetaReply::Absent);
+        }
+        if let Ok(reply) = &mut answer {
+            let now = Instant::now().into_std();
+            self.leases_table().count_answer(call.session, &call.op, stamp, reply, now);
+        }
         let touched = match &answer {
             // What cannot be told is asked for.
-            Ok(_) if mutation => touched(&tx, &self.context(keys, call, view), &call.op).unwrap_or_default(),
+            Ok(_) if mutation => {
+                touched(&tx, &self.context(keys, call, view, &[]), &call.op).unwrap_or_default()
+            }
             _ => Vec::new(),
         };
         let inherited = match &answer {
@@ -123,7 +156,7 @@ impl Owner {
             self.work.notify_one();
         }
         let writes = tx.finish();
-        Ok(Attempt::Answer { answer, touched, inherited, durable_with: rows.commit(writes) })
+        Ok(Attempt::Answer { answer, touched, inherited, stamp, durable_with: rows.commit(writes) })
     }
 
     /// Whether the session is open, the caller's, and may ask for this.
@@ -138,7 +171,32 @@ impl Owner {
         session::check(tx, call.session, mutation)
     }
 
-    fn mutate(&self, tx: &mut Tx<'_>, keys: &Keys, call: &Meta, view: &View, room: Room) -> Outcome {
+    fn look_up(
+        &self,
+        tx: &mut Tx<'_>,
+        keys: &Keys,
+        call: &Meta,
+        view: &View,
+        waited: Option<WaitId>,
+        stamp: &mut Stamp,
+    ) -> Outcome {
+        match self.admit_needs(tx, &self.context(keys, call, view, &[]), call, waited) {
+            Err(refusal) => return Outcome::Nothing(Err(refusal)),
+            Ok(Admission::Wait(id)) => return Outcome::Recalled(id),
+            Ok(Admission::Go(given, _)) => *stamp = given,
+        }
+        Outcome::Nothing(execute(tx, &mut self.context(keys, call, view, &[]), &call.op))
+    }
+
+    fn mutate(
+        &self,
+        tx: &mut Tx<'_>,
+        keys: &Keys,
+        call: &Meta,
+        view: &View,
+        (room, waited): (Room, Option<WaitId>),
+        stamp: &mut Stamp,
+    ) -> Outcome {
         let Meta { session, slot, seq, op, .. } = call;
         match slot::replay(tx, keys, *session, *slot, *seq) {
             Err(refusal) => return Outcome::Nothing(Err(refusal)),
@@ -148,7 +206,15 @@ impl Owner {
         if room < needed(op) {
             return Outcome::Nothing(Err(MetaError::NoSpace));
         }
-        let mut answer = execute(tx, &mut self.context(keys, call, view), op);
+        let users = match self.admit_needs(tx, &self.context(keys, call, view, &[]), call, waited) {
+            Err(refusal) => return Outcome::Nothing(Err(refusal)),
+            Ok(Admission::Wait(id)) => return Outcome::Recalled(id),
+            Ok(Admission::Go(given, users)) => {
+                *stamp = given;
+                users
+            }
+        };
+        let mut answer = execute(tx, &mut self.context(keys, call, view, &users), op);
         if answer.is_ok() && tx.bytes() > WRITES_BYTES_MAX {
             tracing::warn!(bytes = tx.bytes(), "refused an operation that is too large for a batch");
             answer = Err(MetaError::NoSpace);
@@ -160,11 +226,18 @@ impl Owner {
         Outcome::Written(answer)
     }
 
-    fn context<'a>(&self, keys: &'a Keys, call: &Meta, view: &'a View) -> Context<'a> {
+    fn context<'a>(
+        &self,
+        keys: &'a Keys,
+        call: &Meta,
+        view: &'a View,
+        users: &'a [SessionId],
+    ) -> Context<'a> {
         Context {
             now: self.now(),
             caller: call.caller,
             session: call.session,
+            users,
             filesystem: self.filesystem(),
             names: keys,
             keys,

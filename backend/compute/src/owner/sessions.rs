@@ -5,11 +5,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weft_leases::Leases;
 use weft_meta::session::SessionState;
 use weft_meta::{SessionRow, session};
 use weft_types::{NodeId, SessionId};
 use weft_wire::Fault;
-use weft_wire::compute::{OpenRefusal, OpenSession, SessionHolder};
+use weft_wire::coherence::Place;
+use weft_wire::compute::{OpenRefusal, OpenSession, OtherSession, SessionHolder};
 use weft_wire::meta::MetaError;
 
 use super::Owner;
@@ -28,6 +30,10 @@ pub enum SessionOpening {
     Opened {
         /// The batch.
         durable_with: u64,
+        /// Its place among the sessions.
+        place: Place,
+        /// Others of the same node.
+        others: Vec<OtherSession>,
     },
     /// It is not.
     Refused(OpenRefusal),
@@ -52,7 +58,7 @@ impl Owner {
         }
         let mut verdict = Ok(());
         self.change(|tx| {
-            verdict = self.make_way(tx, node, call, at, &mut Vec::new());
+            verdict = self.make_way(tx, node, call, &mut Vec::new());
             tx.discard_writes();
             Ok(())
         })
@@ -86,7 +92,7 @@ impl Owner {
         let mut verdict = Ok(());
         let ((), durable_with) = self
             .change(|tx| {
-                verdict = self.make_way(tx, node, call, at, &mut ended);
+                verdict = self.make_way(tx, node, call, &mut ended);
                 if verdict.is_ok() {
                     session::open(tx, id, &row);
                     self.leases().insert(id, at + self.settings.lease);
@@ -94,23 +100,33 @@ impl Owner {
                 Ok(())
             })
             .map_err(|_| self.fault())?;
-        self.leases().retain(|session, _| !ended.contains(session));
-        self.locks.end_sessions(&ended, durable_with);
+        self.have_ended(&ended, durable_with);
         match verdict {
             Err(Refusal::Open(refusal)) => Ok(SessionOpening::Refused(refusal)),
             Err(Refusal::Overloaded) => Err(Fault::Overloaded),
             Err(Refusal::Damaged) => Err(self.fault()),
-            Ok(()) => Ok(SessionOpening::Opened { durable_with }),
+            Ok(()) => {
+                let place = self.leases_table().open(id, at.into_std());
+                self.coherence_changed();
+                let others = self.others(node, id).map_err(|_| self.fault())?;
+                Ok(SessionOpening::Opened { durable_with, place, others })
+            }
         }
     }
 
-    /// Ends what the new session replaces and what has expired, and says who is in its way.
+    /// The other sessions of a node.
+    fn others(&self, node: NodeId, id: SessionId) -> Result<Vec<OtherSession>, MetaError> {
+        let open = self.read(|tx| session::list(tx, None, SESSIONS_MAX))?;
+        let others = open.into_iter().filter(|(other, row)| *other != id && row.node == node);
+        Ok(others.map(|(session, row)| OtherSession { session, holder: row.holder }).collect())
+    }
+
+    /// Ends what the new session replaces; says why it is not opened.
     fn make_way(
         &self,
         tx: &mut Tx<'_>,
         node: NodeId,
         call: &OpenSession,
-        at: Instant,
         ended: &mut Vec<SessionId>,
     ) -> Result<(), Refusal> {
         if self.is_dropping() || self.is_deleting() {
@@ -128,19 +144,6 @@ impl Owner {
         let open = session::list(tx, None, SESSIONS_MAX)?;
         if open.len() >= SESSIONS_MAX {
             return Err(Refusal::Overloaded);
-        }
-        for (session, row) in open.into_iter().filter(|(_, row)| !row.read_only && !call.read_only) {
-            let left = self
-                .leases()
-                .get(&session)
-                .map_or(Duration::ZERO, |until| until.saturating_duration_since(at));
-            if left.is_zero() {
-                session::end(tx, session, self.now())?;
-                ended.push(session);
-                continue;
-            }
-            let expires_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-            return Err(Refusal::Open(OpenRefusal::Busy { session, holder: row.holder, expires_ms }));
         }
         Ok(())
     }
@@ -162,19 +165,27 @@ impl Owner {
     /// # Errors
     /// [`Fault::NotServing`], [`Fault::Internal`] for damaged metadata.
     pub fn renew_session(&self, node: NodeId, session: SessionId, at: Instant) -> Result<bool, Fault> {
-        self.serves(at)?;
-        self.excuse(at);
-        let row = self.read(|tx| session::find(tx, session)).map_err(|_| self.fault())?;
-        if row.is_none_or(|row| row.node != node) {
+        // Who does not forget what others wait for is kept alive no longer: it ends when it serves nothing any more itself.
+        if !self.has_session(node, session, at)? || self.overdue(at).contains(&session) {
             return Ok(false);
         }
-        let mut leases = self.leases();
-        let Some(until) = leases.get_mut(&session).filter(|until| **until > at) else {
-            // Its end is due, whether or not it is recorded yet.
-            return Ok(false);
-        };
-        *until = at + self.settings.lease;
+        if let Some(until) = self.leases().get_mut(&session) {
+            *until = at + self.settings.lease;
+        }
         Ok(true)
+    }
+
+    /// Nothing of these sessions is waited for any more; their end is durable with this batch.
+    fn have_ended(&self, ended: &[SessionId], durable_with: u64) {
+        self.locks.end_sessions(ended, durable_with);
+        if ended.is_empty() {
+            return;
+        }
+        self.leases().retain(|session, _| !ended.contains(session));
+        let mut table = self.leases_table();
+        ended.iter().for_each(|session| table.end(*session));
+        drop(table);
+        self.coherence_changed();
     }
 
     /// Ends a node's session. Answers the batch to wait for; `None`: it had ended, or is not that node's.
@@ -189,8 +200,7 @@ impl Owner {
         };
         let (ended, durable_with) = self.change(close).map_err(|_| self.fault())?;
         if ended {
-            self.leases().remove(&session);
-            self.locks.end_sessions(&[session], durable_with);
+            self.have_ended(&[session], durable_with);
         }
         Ok(ended.then_some(durable_with))
     }
@@ -234,12 +244,10 @@ impl Owner {
         let ((), durable_with) = self.change(|tx| {
             due.iter().try_for_each(|session| session::end(tx, *session, self.now()).map(drop))
         })?;
-        self.locks.end_sessions(&due, durable_with);
-        let mut leases = self.leases();
-        for session in due {
+        for session in &due {
             tracing::warn!(%session, filesystem = %self.filesystem(), "a session was not renewed and has ended");
-            leases.remove(&session);
         }
+        self.have_ended(&due, durable_with);
         Ok(())
     }
 
@@ -250,7 +258,10 @@ impl Owner {
     /// [`MetaError::Damaged`]
     pub(super) fn renew_all(&self) -> Result<(), MetaError> {
         let sessions = self.read(|tx| session::list(tx, None, SESSIONS_MAX))?;
-        let until = Instant::now().max(self.lease().serves_after()) + self.settings.lease;
+        let begin = Instant::now().max(self.lease().serves_after());
+        let open = sessions.iter().map(|(id, _)| *id);
+        *self.leases_table() = Leases::new(self.held().epoch, open, begin.into_std());
+        let until = begin + self.settings.lease;
         self.locks.await_reclaims(sessions.iter().map(|(id, _)| *id));
         self.leases().extend(sessions.into_iter().map(|(id, _)| (id, until)));
         Ok(())
@@ -280,12 +291,10 @@ impl Owner {
             }
             Ok(())
         })?;
-        self.locks.end_sessions(&ended, durable_with);
-        let mut leases = self.leases();
-        for session in ended {
+        for session in &ended {
             tracing::warn!(%session, filesystem = %self.filesystem(), "a session that management does not know has ended");
-            leases.remove(&session);
         }
+        self.have_ended(&ended, durable_with);
         Ok(left_over)
     }
 

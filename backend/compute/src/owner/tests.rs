@@ -15,7 +15,8 @@ use weft_engine::recover_index;
 use weft_meta::SpaceView;
 use weft_types::{ByteCount, Epoch, FilesystemId, Inode, NodeId, SessionId, SlotId, SlotSeq};
 use weft_wire::Fault;
-use weft_wire::compute::{Meta, OpenRefusal, OpenSession, SessionHolder};
+use weft_wire::coherence::{Attach, Term};
+use weft_wire::compute::{Meta, MetaDone, OpenRefusal, OpenSession, SessionHolder};
 use weft_wire::meta::{Caller, MakeNode, MetaError, MetaOp, MetaReply, Name, NewNode};
 
 use super::*;
@@ -90,7 +91,7 @@ pub(super) fn fresh_session() -> SessionId {
 pub(super) async fn attach(owner: &Owner, call: &OpenSession) -> Result<SessionId, OpenRefusal> {
     let session = fresh_session();
     match owner.open_session(NODE, call, session, Instant::now()).expect("no fault") {
-        SessionOpening::Opened { durable_with } => {
+        SessionOpening::Opened { durable_with, .. } => {
             owner.answerable(durable_with).await.expect("durable");
             Ok(session)
         }
@@ -113,13 +114,21 @@ impl Frontend {
     pub(super) fn call(&mut self, op: MetaOp) -> Meta {
         self.seq += 1;
         let (slot, seq) = (SlotId::new(3), SlotSeq::new(self.seq));
-        Meta { filesystem: FILESYSTEM, session: self.session, slot, seq, caller: Caller::default(), op }
+        Meta {
+            filesystem: FILESYSTEM,
+            session: self.session,
+            slot,
+            seq,
+            caller: Caller::default(),
+            op,
+            term: Term::default(),
+        }
     }
 
     /// Calls, and waits for the answer.
     pub(super) async fn ask(&mut self, owner: &Owner, op: MetaOp) -> Result<MetaReply, MetaError> {
         let call = self.call(op);
-        owner.meta(NODE, &call, view).await.expect("serves").map(|done| done.reply)
+        meta(owner, NODE, &call).await.expect("serves").map(|done| done.reply)
     }
 }
 
@@ -153,8 +162,24 @@ pub(super) fn inode_of(reply: &MetaReply) -> Inode {
     }
 }
 
+/// A call of a session that has just attached.
+pub(super) fn placed(owner: &Owner, call: &Meta) -> Meta {
+    let attach = Attach { filesystem: FILESYSTEM, session: call.session, holds: Vec::new() };
+    let place = owner.attach(NODE, &attach, Instant::now()).ok().and_then(Result::ok);
+    Meta { term: place.unwrap_or_default().term, ..call.clone() }
+}
+
+/// Calls, and waits for the answer.
+pub(super) async fn meta(
+    owner: &Owner,
+    node: NodeId,
+    call: &Meta,
+) -> Result<Result<MetaDone, MetaError>, Fault> {
+    owner.meta(node, &placed(owner, call), view).await
+}
+
 pub(super) fn execute(owner: &Owner, call: &Meta) -> Result<Attempt, Fault> {
-    owner.execute(NODE, call, &view())
+    owner.execute(NODE, &placed(owner, call), &view(), None)
 }
 
 /// The index as a process that is killed now would leave it.

@@ -14,6 +14,7 @@ use weft_engine::{LogSettings, ReplicatedLog, ShardLog, recover_index};
 use weft_keys::{FilesystemKey, MetadataKey, NameKey};
 use weft_meta::{RowKey, SpaceView, Transaction, reclaim, session};
 use weft_types::{ByteCount, KeyVersion, MapVersion, SessionId, Timestamp};
+use weft_wire::coherence::Attach;
 use weft_wire::compute::{Meta, OpenSession, SessionHolder};
 use weft_wire::meta::{MetaError, MetaReply};
 use weft_wire::ownership::Held;
@@ -35,7 +36,6 @@ pub(crate) type Answer = Result<MetaReply, MetaError>;
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Something that changes rows, all of it or nothing.
-#[expect(clippy::large_enum_variant, reason = "nearly all are mutations")]
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// The rows of an empty filesystem.
@@ -168,10 +168,17 @@ impl Process {
 
     /// Executes an operation, a retry perhaps.
     pub(crate) fn execute(&self, call: &Meta) -> Answer {
-        match self.owner.execute(NODE, call, &self.view()) {
+        match self.owner.execute(NODE, &self.placed(call), &self.view(), None) {
             Ok(Attempt::Answer { answer, .. }) => answer,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A call of a session that has just attached.
+    fn placed(&self, call: &Meta) -> Meta {
+        let attach = Attach { filesystem: FILESYSTEM, session: call.session, holds: Vec::new() };
+        let place = self.owner.attach(NODE, &attach, Instant::now()).ok().and_then(Result::ok);
+        Meta { term: place.unwrap_or_default().term, ..call.clone() }
     }
 
     /// Waits until what is in a batch may be answered, and notes that it is.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_types::{SessionId, SlotId, SlotSeq};
+use weft_wire::coherence::Term;
 use weft_wire::compute::Meta;
 use weft_wire::meta::{Caller, MetaOp};
 
@@ -167,7 +168,7 @@ impl Run {
         let slot = SlotId::new(u16::try_from(self.operations % AT_ONCE).expect("few"));
         let seq = SlotSeq::new((self.operations / AT_ONCE) as u64 + 1);
         let (filesystem, session) = (FILESYSTEM, self.session);
-        Meta { filesystem, session, slot, seq, caller: Caller::default(), op }
+        Meta { filesystem, session, slot, seq, caller: Caller::default(), op, term: Term::default() }
     }
 
     /// Waits for the answers to what was sent.

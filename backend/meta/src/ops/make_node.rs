@@ -144,5 +144,13 @@ pub(crate) fn make_inode(
         created: now,
         change: 1,
     };
-    Ok(InodeRow { attributes, parent: None, key: None, entries: 0, xattr_name_bytes: 0, xattr_bytes: 0 })
+    Ok(InodeRow {
+        attributes,
+        parent: None,
+        key: None,
+        entries: 0,
+        xattr_name_bytes: 0,
+        xattr_bytes: 0,
+        users: None,
+    })
 }

@@ -53,6 +53,9 @@ pub struct InodeRow {
     /// Bytes of the names and values of its extended attributes.
     #[n(5)]
     pub xattr_bytes: u32,
+    /// Without a name: how many sessions have it open beside one.
+    #[n(6)]
+    pub users: Option<u32>,
 }
 
 impl InodeRow {

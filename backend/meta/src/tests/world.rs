@@ -121,6 +121,7 @@ impl World {
             now: at(self.now),
             caller: self.caller,
             session: self.session,
+            users: &[],
             filesystem: FilesystemId::from_bytes([2; 16]),
             names: &self.names,
             keys: &Keys,

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use weft_core::{Core, CoreConfig, MEMORY_DEFAULT, MountError};
 use weft_pki::Credentials;
-use weft_types::SessionId;
 use weft_wire::compute::{OpenRefusal, SessionHolder};
 
 use super::{FrontendError, SharedCore};
@@ -13,18 +12,13 @@ use crate::cluster::Cluster;
 use crate::host::{files, identity, process};
 use crate::start::MountPlan;
 
-/// No session lives longer without being renewed.
-const LEASE_MAX: Duration = Duration::from_secs(20);
 /// How long metadata that cannot be opened is asked for, and how often.
 const METADATA_PATIENCE: Duration = Duration::from_secs(20);
 const METADATA_RETRY: Duration = Duration::from_millis(500);
-/// What its end takes beyond that.
-const ENDING: Duration = Duration::from_millis(1500);
-
 /// What the processes behind mounts are called: by their program, or by the link to it when it was replaced.
 const COMMANDS: [&str; 2] = ["weft", "exe"];
 
-/// Opens the filesystem. When its holder is a process of this host that is dead, its session is replaced.
+/// Opens the filesystem, and ends sessions of processes of this host that are dead.
 ///
 /// # Errors
 /// [`FrontendError`]; nothing is left open.
@@ -33,25 +27,13 @@ pub(super) fn open(
     plan: &MountPlan,
     read_only: bool,
 ) -> Result<SharedCore, FrontendError> {
-    let mount = |replaces| match config(cluster, plan, read_only, replaces) {
+    let mount = || match config(cluster, plan, read_only) {
         Ok(config) => Ok(Core::mount(config)),
         Err(error) => Err(error),
     };
-    let opened = match first_answer(|| mount(None))? {
-        Err(MountError::Refused(OpenRefusal::Busy { session, holder, expires_ms })) if has_died(&holder) => {
-            tracing::info!(process = holder.pid, "the process that mounted before is dead: taking over");
-            match mount(Some(session))? {
-                // It had another certificate, as before a recovery. Nobody renews its session any more.
-                Err(MountError::Refused(OpenRefusal::NotYours)) => {
-                    std::thread::sleep(wait_for_end(expires_ms));
-                    mount(None)?
-                }
-                opened => opened,
-            }
-        }
-        opened => opened,
-    };
-    opened.map_err(|error| explained(plan, error))
+    let core = first_answer(mount)?.map_err(|error| explained(plan, error))?;
+    core.runtime().block_on(core.bury(has_died));
+    Ok(core)
 }
 
 /// Asks until the metadata can be opened, or until that has failed for too long: after a crash the drives of its log
@@ -73,28 +55,15 @@ fn first_answer<T>(
     }
 }
 
-/// How long to wait until a session has ended that ends in so many milliseconds: no longer than any lease lasts.
-fn wait_for_end(expires_ms: u32) -> Duration {
-    Duration::from_millis(expires_ms.into()).min(LEASE_MAX) + ENDING
-}
-
 fn explained(plan: &MountPlan, error: MountError) -> FrontendError {
     let filesystem = plan.filesystem.clone();
     match error {
         MountError::Refused(OpenRefusal::NoSuchFilesystem) => FrontendError::NoSuchFilesystem(filesystem),
-        MountError::Refused(OpenRefusal::Busy { holder, .. }) => {
-            FrontendError::Busy { filesystem, holder: Box::new(holder) }
-        }
         source => FrontendError::Open { filesystem, source: Box::new(source) },
     }
 }
 
-fn config(
-    cluster: &Cluster,
-    plan: &MountPlan,
-    read_only: bool,
-    replaces: Option<SessionId>,
-) -> Result<CoreConfig, FrontendError> {
+fn config(cluster: &Cluster, plan: &MountPlan, read_only: bool) -> Result<CoreConfig, FrontendError> {
     let path = cluster.dir.resolve(&cluster.frontend()?.credentials);
     let text = files::read_existing(&path)?;
     let credentials = Credentials::from_pem(&String::from_utf8_lossy(&text))
@@ -111,7 +80,6 @@ fn config(
             mount: plan.at.to_string_lossy().into_owned(),
         },
         container: plan.container.to_string(),
-        replaces,
         memory: MEMORY_DEFAULT,
         access_times: true,
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use weft_types::FileOffset;
+use weft_wire::compute::MetaDone;
 use weft_wire::meta::{Allocate, AllocateMode, Attributes, Caller, Covered, MetaError, MetaOp, MetaReply};
 
 use crate::dirty::FILE_BYTES_MAX;
@@ -101,7 +102,11 @@ impl Core {
         }
         let change = self.names.change([file.inode]);
         let answer = match self.session.meta(Caller::default(), op).await {
-            Ok(MetaReply::Covered(covered)) if covered.len <= range.end - range.start => Ok(covered),
+            Ok(MetaDone { reply: MetaReply::Covered(covered), stamp, .. })
+                if covered.len <= range.end - range.start =>
+            {
+                Ok((stamp, covered))
+            }
             Ok(_) => Err(FsError::Protocol),
             Err(error) => Err(error),
         };
@@ -111,8 +116,8 @@ impl Core {
             // It may have been done.
             file.lock().map.forget(range.clone());
         }
-        let Covered { attributes, len } = answer?;
-        self.names.set_attributes(&attributes);
+        let (stamp, Covered { attributes, len }) = answer?;
+        self.names.set_attributes(stamp, &attributes);
         drop(change);
         self.range_changed(file, &attributes, range.start..range.start + len, content);
         drop(order);
@@ -122,7 +127,7 @@ impl Core {
     /// A change of a range was answered: what is known here follows.
     fn range_changed(&self, file: &Pinned, attributes: &Attributes, range: Range<u64>, content: Content) {
         let mut state = file.lock();
-        state.follow(attributes, false);
+        state.follow(attributes);
         match content {
             Content::Same => return,
             Content::Hole => state.map.clear(range.clone()),

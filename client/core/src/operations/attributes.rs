@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use weft_types::{ByteCount, Inode};
 use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaOp, Space};
 
-use super::attributes_of;
+use super::{attributes_of, stamped_attributes};
 use crate::file::{File, FileState, Resize};
 use crate::held::Held;
 use crate::room::Room;
@@ -33,8 +33,9 @@ impl Core {
             return Ok(attributes);
         }
         let ticket = self.names.ticket(inode);
-        let attributes = attributes_of(self.ask(MetaOp::GetAttributes { inode }).await?)?;
-        self.names.remember_attributes(ticket, &attributes);
+        let done = self.ask(MetaOp::GetAttributes { inode }).await?;
+        let attributes = attributes_of(done.reply)?;
+        self.names.remember_attributes(ticket.answered(done.stamp), &attributes);
         Ok(self.present(attributes))
     }
 
@@ -44,7 +45,9 @@ impl Core {
         // A commit is remembered before its bytes stop being dirty: under the lock, one of both shows them.
         let state = file.as_ref().map(|file| file.lock());
         let mut attributes = self.names.attributes(inode)?;
-        if let Some(state) = state {
+        if let Some(mut state) = state {
+            // What is remembered was not recalled: the file's length is this.
+            state.know(&attributes);
             state.overlay(&mut attributes);
         }
         self.accesses.overlay(&mut attributes);
@@ -62,7 +65,11 @@ impl Core {
             attributes = newer;
             self.accesses.overlay(&mut attributes);
         }
-        state.follow(&attributes, self.session.is_read_only());
+        state.follow(&attributes);
+        if state.recall.is_dropping() {
+            // It is forgotten with the rest; until then reads go on.
+            state.know(&attributes);
+        }
         state.overlay(&mut attributes);
         attributes
     }
@@ -85,7 +92,8 @@ impl Core {
         let mut attributes = self.names.attributes(inode)?;
         state.overlay(&mut attributes);
         // After a failure nobody knows how long the bytes will wait.
-        let waits = state.dirty.dirty() > 0 && !state.is_resizing() && !state.careful;
+        let waits =
+            state.dirty.dirty() > 0 && !state.is_resizing() && !state.careful && self.may_write(&state);
         if !waits || !Held::may_hold(changes, &attributes, state.size > 0) {
             return None;
         }
@@ -145,7 +153,7 @@ impl Core {
             None => changes,
         };
         let op = MetaOp::SetAttributes { inode, changes };
-        let answer = self.session.meta(caller, op).await.and_then(attributes_of);
+        let answer = self.session.meta(caller, op).await.and_then(stamped_attributes);
         if let (Err(error), Some(file)) = (&answer, &file) {
             let mut state = file.lock();
             state.held_came_back();
@@ -154,12 +162,12 @@ impl Core {
                 state.map.forget(size..u64::MAX);
             }
         }
-        let attributes = answer?;
-        self.names.set_attributes(&attributes);
+        let (stamp, attributes) = answer?;
+        self.names.set_attributes(stamp, &attributes);
         drop(change);
         if let Some(file) = &file {
             let mut state = file.lock();
-            state.follow(&attributes, false);
+            state.follow(&attributes);
             state.held_arrived();
             if size.is_some() || sets_time {
                 state.modified = None;
@@ -210,11 +218,11 @@ impl Core {
     async fn release_held(&self, file: &File) -> Result<(), FsError> {
         let Some(changes) = file.lock().held_departs().changes() else { return Ok(()) };
         let op = MetaOp::SetAttributes { inode: file.inode, changes };
-        match self.session.meta(Caller::default(), op).await.and_then(attributes_of) {
-            Ok(attributes) => {
-                self.names.set_attributes(&attributes);
+        match self.session.meta(Caller::default(), op).await.and_then(stamped_attributes) {
+            Ok((stamp, attributes)) => {
+                self.names.set_attributes(stamp, &attributes);
                 let mut state = file.lock();
-                state.follow(&attributes, false);
+                state.follow(&attributes);
                 state.held_arrived();
                 Ok(())
             }

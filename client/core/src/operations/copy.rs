@@ -54,6 +54,7 @@ impl Core {
         if from.inode != to.inode {
             self.commit_all(to).await?;
         }
+        self.learn_length(from).await?;
         // What is written meanwhile is not waited for.
         let end = source.end.min(from.lock().size);
         let (mut at, mut target) = (source.start, to_offset);

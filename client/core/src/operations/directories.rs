@@ -37,9 +37,9 @@ impl Core {
         let (ticket, any) = (self.names.ticket(directory), self.names.ticket_of_any());
         let after = if after <= COOKIE_PARENT { 0 } else { after };
         let op = ListDirectory { inode: directory, after, limit, with_attributes };
-        let MetaReply::Directory(page) = self.ask(MetaOp::ListDirectory(op)).await? else {
-            return Err(FsError::Protocol);
-        };
+        let done = self.ask(MetaOp::ListDirectory(op)).await?;
+        let MetaReply::Directory(page) = done.reply else { return Err(FsError::Protocol) };
+        let (ticket, any) = (ticket.answered(done.stamp), any.answered(done.stamp));
         self.note_access(directory);
         for entry in &page.entries {
             self.names.remember_entry(ticket, directory, entry.name.clone(), Some(entry.inode));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weft_types::Inode;
+use weft_wire::coherence::Stamp;
 use weft_wire::compute::MetaDone;
 use weft_wire::meta::{
     Attributes, Caller, FileKind, MakeNode, MapPage, MetaError, MetaOp, MetaReply, Name, NewNode, Opened,
@@ -56,13 +57,18 @@ impl Core {
         let (ticket, any) = (self.names.ticket(parent), self.names.ticket_of_any());
         let map_entries = (may_read && self.foresight.asks()).then_some(FORESEEN_ENTRIES as u32);
         let answer = self.ask(MetaOp::Lookup { parent, name: Some(name.clone()), map_entries }).await;
-        if map_entries.is_some() && !matches!(answer, Ok(MetaReply::Found(_))) {
+        if map_entries.is_some()
+            && !answer.as_ref().is_ok_and(|done| matches!(done.reply, MetaReply::Found(_)))
+        {
             self.foresight.spared();
         }
-        if answer == Err(NOT_FOUND) {
-            self.names.remember_entry(ticket, parent, name.clone(), None);
-        }
-        let (attributes, map) = match answer? {
+        let done = answer?;
+        let (ticket, any) = (ticket.answered(done.stamp), any.answered(done.stamp));
+        let (attributes, map) = match done.reply {
+            MetaReply::Absent => {
+                self.names.remember_entry(ticket, parent, name.clone(), None);
+                return Err(NOT_FOUND);
+            }
             MetaReply::Found(found) if map_entries.is_some() => (found.attributes, Some(found.map)),
             reply => (attributes_of(reply)?, None),
         };
@@ -93,7 +99,7 @@ impl Core {
         if !self.names.is_current(ticket, attributes) || state.change > attributes.change {
             return Ok(());
         }
-        state.follow(attributes, self.session.is_read_only());
+        state.know(attributes);
         if !state.map.is_blank() {
             return Ok(());
         }
@@ -123,8 +129,9 @@ impl Core {
             None => {
                 let ticket = self.names.ticket_of_any();
                 let op = MetaOp::Lookup { parent: directory, name: None, map_entries: None };
-                let attributes = attributes_of(self.ask(op).await?)?;
-                self.names.remember_attributes(ticket, &attributes);
+                let done = self.ask(op).await?;
+                let attributes = attributes_of(done.reply)?;
+                self.names.remember_attributes(ticket.answered(done.stamp), &attributes);
                 attributes
             }
         };
@@ -191,23 +198,24 @@ impl Core {
         let (parent, name) = (node.parent, node.name.clone());
         let change = self.names.change([parent]);
         self.names.forget_entry(parent, name.clone());
-        let done = self.session.change(caller, MetaOp::MakeNode(node)).await;
+        let done = self.session.meta(caller, MetaOp::MakeNode(node)).await;
         let inherited = done.as_ref().is_ok_and(|done| done.inherited);
-        let (attributes, file) = match self.touched(&[parent], done)? {
+        let (stamp, reply) = self.touched(&[parent], done)?;
+        let (attributes, file) = match reply {
             MetaReply::Opened(opened) => {
-                let file = self.new_file(&opened);
+                let file = self.new_file(stamp, &opened);
                 (opened.attributes, Some(file))
             }
             MetaReply::Attributes(attributes) => (attributes, None),
             _ => return Err(FsError::Protocol),
         };
-        self.names.set_entry(parent, name, Some(attributes.inode));
-        self.names.set_attributes(&attributes);
-        self.names.set_parent(&attributes, parent);
+        self.names.set_entry(stamp, parent, name, Some(attributes.inode));
+        self.names.set_attributes(stamp, &attributes);
+        self.names.set_parent(stamp, &attributes, parent);
         if !inherited {
-            self.names.set_no_xattrs(attributes.inode);
+            self.names.set_no_xattrs(stamp, attributes.inode);
         }
-        self.names.set_whole(&attributes);
+        self.names.set_whole(stamp, &attributes);
         self.references.remember(attributes.inode);
         drop(change);
         Ok((attributes, file))
@@ -215,26 +223,36 @@ impl Core {
 
     /// A change of names was answered: what is remembered of these inodes, and of no other, is from before. Those that the
     /// owner tells of are known anew, the others are asked for when somebody wants to know.
-    fn touched(&self, inodes: &[Inode], done: Result<MetaDone, FsError>) -> Result<MetaReply, FsError> {
+    fn touched(
+        &self,
+        inodes: &[Inode],
+        done: Result<MetaDone, FsError>,
+    ) -> Result<(Stamp, MetaReply), FsError> {
         if let Err(FsError::Refused(refusal)) = done {
             // Nothing was changed.
             return Err(refusal.into());
         }
-        let told: &[Attributes] = done.as_ref().map_or(&[], |done| &done.touched);
+        let (told, stamp) =
+            done.as_ref().map_or((&[][..], Stamp::default()), |done| (&done.touched[..], done.stamp));
         for inode in inodes {
             match told.iter().find(|attributes| attributes.inode == *inode) {
                 // Of several answers that came out of order the newest counts.
-                Some(attributes) => self.names.set_attributes(attributes),
+                Some(attributes) => self.names.set_attributes(stamp, attributes),
                 None => self.names.forget_attributes(*inode),
             }
         }
-        done.map(|done| done.reply)
+        done.map(|done| (stamp, done.reply))
     }
 
-    pub(super) fn new_file(&self, opened: &Opened) -> Pinned {
+    pub(super) fn new_file(&self, stamp: Stamp, opened: &Opened) -> Pinned {
         let file = self.files.pin(&opened.attributes);
         let mut state = file.lock();
-        state.map = ExtentMap::of_new_file();
+        if self.names.believes(stamp, file.inode) {
+            // Nobody else knows it yet.
+            state.map = ExtentMap::of_new_file();
+            state.hold_writing(stamp);
+            state.know(&opened.attributes);
+        }
         state.learn_key(&opened.key);
         state.key = Some(opened.key.id);
         drop(state);
@@ -275,19 +293,19 @@ impl Core {
         let removed = async move {
             let _change = core.names.change([parent]);
             core.names.forget_entry(parent, name.clone());
-            let done = core.session.change(caller, op).await;
-            let MetaReply::Removed(removed) = core.touched(&[parent], done)? else {
+            let done = core.session.meta(caller, op).await;
+            let (stamp, MetaReply::Removed(removed)) = core.touched(&[parent], done)? else {
                 return Err(FsError::Protocol);
             };
-            core.names.set_entry(parent, name, None);
-            core.lost_name(&removed);
+            core.names.set_entry(stamp, parent, name, None);
+            core.lost_name(stamp, &removed);
             Ok(())
         };
         self.complete(removed).await
     }
 
-    fn lost_name(&self, removed: &Removed) {
-        self.names.set_attributes(&removed.attributes);
+    fn lost_name(&self, stamp: Stamp, removed: &Removed) {
+        self.names.set_attributes(stamp, &removed.attributes);
         if removed.attributes.kind == FileKind::Directory {
             self.names.forget_parent(removed.attributes.inode);
         }
@@ -314,10 +332,11 @@ impl Core {
             let _change = core.names.change([parent, inode]);
             core.names.forget_entry(parent, name.clone());
             let op = MetaOp::Link { inode, parent, name: name.clone() };
-            let done = core.session.change(caller, op).await;
-            let attributes = attributes_of(core.touched(&[parent], done)?)?;
-            core.names.set_entry(parent, name, Some(inode));
-            core.names.set_attributes(&attributes);
+            let done = core.session.meta(caller, op).await;
+            let (stamp, reply) = core.touched(&[parent], done)?;
+            let attributes = attributes_of(reply)?;
+            core.names.set_entry(stamp, parent, name, Some(inode));
+            core.names.set_attributes(stamp, &attributes);
             core.references.named(inode);
             core.references.remember(inode);
             Ok(core.present(attributes))
@@ -371,17 +390,17 @@ impl Core {
         self.names.forget_entry(to.0, to.1.clone());
         let op =
             Rename { parent: from.0, name: from.1.clone(), new_parent: to.0, new_name: to.1.clone(), mode };
-        let done = self.session.change(caller, MetaOp::Rename(op)).await;
+        let done = self.session.meta(caller, MetaOp::Rename(op)).await;
         let changed: Vec<_> = [Some(from.0), Some(to.0), Some(moved), other].into_iter().flatten().collect();
         let reply = self.touched(&changed, done);
         [Some(moved), other].into_iter().flatten().for_each(|inode| self.names.forget_parent(inode));
-        let MetaReply::Renamed { replaced } = reply? else { return Err(FsError::Protocol) };
+        let (stamp, MetaReply::Renamed { replaced }) = reply? else { return Err(FsError::Protocol) };
         if distinct || replaced.is_some() || mode != RenameMode::Replace {
-            self.names.set_entry(from.0, from.1, other);
-            self.names.set_entry(to.0, to.1, Some(moved));
+            self.names.set_entry(stamp, from.0, from.1, other);
+            self.names.set_entry(stamp, to.0, to.1, Some(moved));
         }
         if let Some(replaced) = replaced {
-            self.lost_name(&replaced);
+            self.lost_name(stamp, &replaced);
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::sleep;
 use weft_types::Inode;
 use weft_wire::meta::{Attributes, FileKind, MetaError};
 
+use crate::coherence::RECALLED_PAUSE;
 use crate::{Core, FsError, HandleId, OpenMode};
 
 impl Core {
@@ -14,12 +16,23 @@ impl Core {
     /// `Refused(IsDirectory)`, `Refused(Invalid)` for what is no file, `Refused(ReadOnly)`;
     /// [`FsError::TooManyHandles`]; any of [`FsError`] when the owner cannot be asked.
     pub async fn open(self: &Arc<Self>, inode: Inode, open: OpenMode) -> Result<HandleId, FsError> {
-        let attributes = self.attributes(inode).await?;
-        self.open_known(inode, attributes, open)
+        loop {
+            let attributes = self.attributes(inode).await?;
+            let handle = self.open_known(inode, attributes, open)?;
+            // What was recalled meanwhile was told not to be open: whoever recalled it may have removed it.
+            if self.session.is_alone() || self.names.attributes(inode).is_some() {
+                return Ok(handle);
+            }
+            self.release(handle);
+            sleep(RECALLED_PAUSE).await;
+        }
     }
 
     /// Opens a file whose attributes are in memory. As [`open`](Self::open).
     pub fn try_open(&self, inode: Inode, open: OpenMode) -> Option<Result<HandleId, FsError>> {
+        if !self.session.is_alone() {
+            return None;
+        }
         match self.try_attributes(inode)? {
             Ok(attributes) => Some(self.open_known(inode, attributes, open)),
             Err(error) => Some(Err(error)),
@@ -32,7 +45,14 @@ impl Core {
             FileKind::File => {
                 // The dirty length is on top of what was asked for: a new file starts with the committed one.
                 let committed = self.names.attributes(inode).unwrap_or(attributes);
-                self.handles.open(self.files.pin(&committed), open)
+                let file = self.files.pin(&committed);
+                let mut state = file.lock();
+                // What is remembered was not recalled.
+                if let Some(attributes) = self.names.attributes(inode) {
+                    state.know(&attributes);
+                }
+                drop(state);
+                self.handles.open(file, open)
             }
             FileKind::Directory => Err(MetaError::IsDirectory.into()),
             _ => Err(MetaError::Invalid.into()),

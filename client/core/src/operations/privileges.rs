@@ -36,7 +36,11 @@ impl Core {
             return Ok(());
         }
         let changes = AttributeChanges { kill_privileges: true, ..AttributeChanges::default() };
-        self.set_attributes(caller, inode, changes).await.map(drop)
+        self.set_attributes(caller, inode, changes).await?;
+        // A kernel that leaves the bits to us looks at those that it knows, until it is told: whoever runs the file next
+        // would have their power.
+        self.tell_kernel(move |kernel| kernel.forget_attributes(inode)).await;
+        Ok(())
     }
 }
 

@@ -92,6 +92,8 @@ impl Prepared {
 pub(super) enum Obstacle {
     /// This range of the map must be asked for.
     Map(Range<u64>),
+    /// The length must be asked for, or waited for.
+    Length,
     Error(FsError),
 }
 
@@ -104,7 +106,10 @@ impl Core {
         len: u32,
     ) -> Option<Result<Bytes, FsError>> {
         let open = self.handles.get(handle).ok().filter(|open| open.mode.read)?;
-        if !self.session.is_serving() || self.session.is_read_only() {
+        if !self.session.is_serving() {
+            return None;
+        }
+        if !open.file.lock().recall.is_none() {
             return None;
         }
         let mut prepared = prepare(&open.file, offset, len.min(READ_BYTES_MAX)).ok()?;
@@ -133,10 +138,7 @@ impl Core {
             return Err(FsError::BadHandle);
         }
         self.session.serving().await?;
-        if self.session.is_read_only() {
-            // Another session writes: a changed file's map is asked for anew.
-            self.attributes(open.file.inode).await?;
-        }
+        self.may_read(&open.file).await?;
         self.note_read(&open);
         let len = len.min(READ_BYTES_MAX);
         let advice = open.advise(offset, len);
@@ -181,6 +183,11 @@ impl Core {
                     let ahead = if advice.is_backwards() && !asked { MAP_AHEAD } else { 0 };
                     self.page_in(file, range.start.saturating_sub(ahead)..range.end).await?;
                 }
+                Err(Obstacle::Length) => {
+                    self.may_read(file).await?;
+                    self.learn_length(file).await?;
+                    continue;
+                }
                 Err(Obstacle::Error(error)) => return Err(error),
             }
             asked = true;
@@ -222,7 +229,7 @@ impl Core {
         let version = file.lock().map.version();
         let asked = range.start..range.end.max(range.start.saturating_add(MAP_AHEAD));
         let op = ReadMap { inode: file.inode, from: asked.start, until: asked.end, limit: PAGE };
-        let MetaReply::Map(page) = self.ask(MetaOp::ReadMap(op)).await? else {
+        let MetaReply::Map(page) = self.ask(MetaOp::ReadMap(op)).await?.reply else {
             return Err(FsError::Protocol);
         };
         let mut state = file.lock();
@@ -334,6 +341,9 @@ impl Core {
 /// A read as far as memory goes: dirty bytes in place, the rest as parts of extents, zeroes where nothing is.
 fn prepare(file: &File, offset: u64, len: u32) -> Result<Prepared, Obstacle> {
     let state = file.lock();
+    if !state.is_known() || state.recall.is_blocked() {
+        return Err(Obstacle::Length);
+    }
     let end = state.length().min(offset.saturating_add(len.into()));
     let mut prepared = Prepared { start: offset, len: 0, out: None, parts: Vec::new() };
     if end <= offset {

@@ -29,14 +29,15 @@ impl Core {
     ) -> Result<u64, FsError> {
         let open = self.handles.get(handle)?;
         self.session.serving().await?;
-        if self.session.is_read_only() {
-            // Another session writes: a changed file's map is asked for anew.
-            self.attributes(open.file.inode).await?;
-        }
         loop {
-            let sought = match what {
-                SeekWhat::Data => data_from(&open.file.lock(), offset),
-                SeekWhat::Hole => hole_from(&open.file.lock(), offset),
+            self.learn_length(&open.file).await?;
+            let sought = {
+                let state = open.file.lock();
+                match what {
+                    _ if !state.is_known() => continue,
+                    SeekWhat::Data => data_from(&state, offset),
+                    SeekWhat::Hole => hole_from(&state, offset),
+                }
             };
             match sought {
                 Ok(found) => return found.ok_or(FsError::BeyondEnd),

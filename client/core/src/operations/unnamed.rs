@@ -41,13 +41,13 @@ impl Core {
         caller: Caller,
         op: MakeUnnamed,
     ) -> Result<(Attributes, Pinned), FsError> {
-        let done = self.session.change(caller, MetaOp::MakeUnnamed(op)).await?;
+        let done = self.session.meta(caller, MetaOp::MakeUnnamed(op)).await?;
         let MetaReply::Opened(opened) = done.reply else { return Err(FsError::Protocol) };
-        let file = self.new_file(&opened);
+        let file = self.new_file(done.stamp, &opened);
         let inode = opened.attributes.inode;
-        self.names.set_attributes(&opened.attributes);
+        self.names.set_attributes(done.stamp, &opened.attributes);
         if !done.inherited {
-            self.names.set_no_xattrs(inode);
+            self.names.set_no_xattrs(done.stamp, inode);
         }
         // In this order: what is without a name and unknown is reaped.
         self.references.remember(inode);

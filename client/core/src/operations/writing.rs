@@ -25,6 +25,13 @@ const ROOM_PAUSE: Duration = Duration::from_millis(250);
 /// After this all that was committed before is counted by the owner.
 const SURE_AFTER: Duration = LAG.saturating_add(Duration::from_millis(500));
 
+/// What became of bytes that were to be kept in memory.
+enum Stored {
+    Kept,
+    /// The session may not hold them back: the owner is to be asked.
+    NotHeld,
+}
+
 impl Core {
     /// Writes into memory when there is room in it, and the handle is not `sync`. As [`write`](Self::write).
     pub fn try_write(
@@ -39,14 +46,25 @@ impl Core {
         };
         let len = u32::try_from(data.len()).ok()?;
         let at_once = self.session.is_serving() && !open.mode.sync && data.len() <= WRITE_BYTES_MAX;
-        if !at_once || open.file.lock().is_resizing() || !self.memory.dirty.try_take(len) {
+        let may_write = {
+            let state = open.file.lock();
+            self.may_write(&state) && !state.is_resizing()
+        };
+        if !at_once || !may_write || !self.memory.dirty.try_take(len) {
             return None;
         }
         if !self.has_room(0) {
             self.memory.dirty.untake(len);
             return None;
         }
-        Some(self.store(&open, offset, data).map(|()| len))
+        match self.store(&open, offset, data, false) {
+            Ok(Stored::Kept) => Some(Ok(len)),
+            Ok(Stored::NotHeld) => {
+                self.memory.dirty.untake(len);
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Writes `data`, into memory, and answers how much of it: less than all only when there is no room for more. Waits only while too much is unwritten. Committed after 5 s at the latest.
@@ -57,10 +75,36 @@ impl Core {
     /// too much unwritten and for a minute nothing was committed, or when a change of the file's length takes as long; of a `sync` handle what [`fsync`](Self::fsync)
     /// says.
     pub async fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Result<u32, FsError> {
+        self.write_from(handle, offset, data, false).await
+    }
+
+    /// Writes a page of a mapping: as [`write`](Self::write), but always where it says, and it does not wait for what waits
+    /// for it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_mapped(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<u32, FsError> {
+        self.write_from(handle, offset, data, true).await
+    }
+
+    async fn write_from(
+        self: &Arc<Self>,
+        handle: HandleId,
+        offset: u64,
+        data: &[u8],
+        from_mapping: bool,
+    ) -> Result<u32, FsError> {
         let open = self.writable(handle, offset, data)?;
         self.session.serving().await?;
         let mut at = offset;
-        for chunk in data.chunks(WRITE_BYTES_MAX) {
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.len().min(WRITE_BYTES_MAX));
             // Chunks are at most 4 MiB.
             let len = chunk.len() as u32;
             let taken = match self.make_room(len).await {
@@ -69,8 +113,18 @@ impl Core {
                 made => made?,
             };
             self.resized(&open.file).await?;
-            taken.spend();
-            self.store(&open, at, chunk)?;
+            match self.store(&open, at, chunk, from_mapping) {
+                Ok(Stored::NotHeld) => {
+                    drop(taken);
+                    self.hold_writing(&open.file, from_mapping).await?;
+                    continue;
+                }
+                stored => {
+                    taken.spend();
+                    stored?;
+                }
+            }
+            rest = after;
             at += u64::from(len);
         }
         if open.mode.sync {
@@ -165,10 +219,22 @@ impl Core {
         }
     }
 
-    /// Puts bytes on top of the file. Memory for them was taken.
-    fn store(self: &Arc<Self>, open: &OpenFile, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    /// Puts bytes on top of the file. Memory for them was taken; it is given back after an error.
+    fn store(
+        self: &Arc<Self>,
+        open: &OpenFile,
+        offset: u64,
+        data: &[u8],
+        from_mapping: bool,
+    ) -> Result<Stored, FsError> {
         let mut state = open.file.lock();
-        let offset = if open.mode.append { state.length() } else { offset };
+        // A page of a mapping that the kernel has to write before it drops it, for this very recall, is taken: its bytes have no
+        // other order than that.
+        let for_recall = from_mapping && state.recall.is_dropping();
+        if !self.may_write(&state) && !for_recall {
+            return Ok(Stored::NotHeld);
+        }
+        let offset = if open.mode.append && !from_mapping { state.length() } else { offset };
         let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= FILE_BYTES_MAX);
         if !fits || self.session.has_ended() {
             drop(state);
@@ -196,6 +262,6 @@ impl Core {
         if let Some(what) = kick {
             self.kick(&open.file, what);
         }
-        Ok(())
+        Ok(Stored::Kept)
     }
 }

@@ -14,7 +14,7 @@ impl Core {
     /// # Errors
     /// `Refused(Invalid)` for anything else; any of [`FsError`] when the owner cannot be asked.
     pub async fn read_link(self: &Arc<Self>, inode: Inode) -> Result<Vec<u8>, FsError> {
-        match self.ask(MetaOp::ReadLink { inode }).await? {
+        match self.ask(MetaOp::ReadLink { inode }).await?.reply {
             MetaReply::Target(target) => {
                 self.note_access(inode);
                 Ok(target.into())
@@ -36,7 +36,7 @@ impl Core {
         if !self.list_xattrs(inode).await?.iter().any(|known| known == name) {
             return Err(MetaError::NoAttribute.into());
         }
-        match self.ask(MetaOp::GetXattr { inode, name: ByteVec::from(name.to_vec()) }).await? {
+        match self.ask(MetaOp::GetXattr { inode, name: ByteVec::from(name.to_vec()) }).await?.reply {
             MetaReply::Value(value) => Ok(value.into()),
             _ => Err(FsError::Protocol),
         }
@@ -58,11 +58,14 @@ impl Core {
             return Ok(names.iter().cloned().collect());
         }
         let ticket = self.names.ticket(inode);
-        let MetaReply::Names(names) = self.ask(MetaOp::ListXattrs { inode }).await? else {
-            return Err(FsError::Protocol);
-        };
+        let done = self.ask(MetaOp::ListXattrs { inode }).await?;
+        let MetaReply::Names(names) = done.reply else { return Err(FsError::Protocol) };
         let names: Vec<Vec<u8>> = names.into_iter().map(Vec::from).collect();
-        self.names.remember_xattrs(ticket, inode, Arc::new(names.iter().cloned().collect()));
+        self.names.remember_xattrs(
+            ticket.answered(done.stamp),
+            inode,
+            Arc::new(names.iter().cloned().collect()),
+        );
         Ok(names)
     }
 
@@ -118,7 +121,7 @@ impl Core {
             let reply = core.session.meta(caller, op).await;
             core.names.forget_xattrs(inode);
             core.names.forget_attributes(inode);
-            match reply? {
+            match reply?.reply {
                 MetaReply::Done => Ok(()),
                 _ => Err(FsError::Protocol),
             }

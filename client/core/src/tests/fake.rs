@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use minicbor::bytes::ByteVec;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use weft_layout::{ClusterMap, DriveEntry, DriveState, Membership, NodeEntry, PlacementGroup};
 use weft_types::{
     ByteCount, ClusterId, Digest, DriveId, Epoch, GroupId, Incarnation, Inode, MapVersion, NodeId, SessionId,
     SlotId, SlotSeq, StoreVersion, Timestamp,
 };
 use weft_wire::NoRefusal;
+use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, Term, WatchRecalls};
 use weft_wire::compute::{
     CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionOpened, SessionRenewed,
 };
@@ -22,13 +23,15 @@ use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardKey, Sha
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant, SignedGrant};
 use weft_wire::locks::{Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 use weft_wire::management::{FrontendReport, HeartbeatHeard, HeartbeatRefusal, MapReply};
-use weft_wire::meta::{Caller, MapEntry, MetaError, MetaOp, MetaReply, ReadMap};
+use weft_wire::meta::{Attributes, Caller, MapEntry, MetaError, MetaOp, MetaReply, ReadMap};
 
 use super::drives::{Drive, Fault};
 use super::lock_server::Locks;
 use super::metadata::{FILESYSTEM, Owner};
 use crate::backend::{Answer, Backend, Failure};
 
+/// How often recalls are looked for.
+const RECALLS_POLLED: Duration = Duration::from_millis(50);
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -155,15 +158,31 @@ impl Fake {
         inner.map.drives[usize::from(number)].state = state;
     }
 
+    /// All mounts so far are gone.
+    pub(super) fn end_leases(&self) {
+        let mut state = self.state();
+        for number in 1..=state.sessions {
+            state.owner.leases.end(SessionId::from_bytes([number; 16]));
+        }
+    }
+
     pub(super) fn open_session(&self, read_only: bool) -> SessionOpened {
         let mut state = self.state();
         state.sessions += 1;
         let session = SessionId::from_bytes([state.sessions; 16]);
-        state.owner.open(session, read_only);
+        let place = state.owner.open(session, read_only);
         let lease_ms = LEASE.as_millis() as u32;
         let grant =
             SignedGrant { body: session.to_bytes().to_vec().into(), signature: ByteVec::from(vec![]) };
-        SessionOpened { session, filesystem: FILESYSTEM, lease_ms, slots: 16, grant }
+        SessionOpened {
+            session,
+            filesystem: FILESYSTEM,
+            lease_ms,
+            slots: 16,
+            grant,
+            place,
+            others: Vec::new(),
+        }
     }
 
     /// A drive's process starts anew: it knows what is durable, and no grant.
@@ -197,12 +216,33 @@ impl Fake {
             let op = MetaOp::ReadMap(ReadMap { inode, from, until: u64::MAX, limit: 4096 });
             let session = SessionId::from_bytes([state.sessions; 16]);
             let (slot, seq) = (SlotId::new(0), SlotSeq::new(0));
-            let call = Meta { filesystem: FILESYSTEM, session, slot, seq, caller: Caller::default(), op };
-            let Ok(MetaReply::Map(page)) = state.owner.run(&call) else { panic!("a page of a map") };
+            let call = Meta {
+                filesystem: FILESYSTEM,
+                session,
+                slot,
+                seq,
+                caller: Caller::default(),
+                op,
+                term: Term::default(),
+            };
+            let Ok(MetaReply::Map(page)) = state.owner.run(&call, &[]) else { panic!("a page of a map") };
             runs.extend(page.entries);
             let Some(last) = runs.last().filter(|_| !page.end) else { return runs };
             from = last.offset.get() + u64::from(last.len);
         }
+    }
+
+    /// The attributes of an inode, as the owner has them.
+    pub(super) fn attributes(&self, inode: Inode) -> Attributes {
+        let mut state = self.state();
+        let session = SessionId::from_bytes([state.sessions; 16]);
+        let (slot, seq, op) = (SlotId::new(0), SlotSeq::new(0), MetaOp::GetAttributes { inode });
+        let (caller, term) = (Caller::default(), Term::default());
+        let call = Meta { filesystem: FILESYSTEM, session, slot, seq, caller, op, term };
+        let answer = state.owner.run(&call, &[]);
+        state.owner.calls.pop();
+        let Ok(MetaReply::Attributes(attributes)) = answer else { panic!("the attributes of an inode") };
+        attributes
     }
 
     pub(super) fn gets(&self) -> u64 {
@@ -240,7 +280,7 @@ impl Backend for Fake {
             state.lost_requests -= 1;
             return ready(Err(Failure::Unreachable));
         }
-        let answer = state.owner.answer(&call);
+        let Some(answer) = state.owner.answer(&call) else { return ready(Err(Failure::Busy)) };
         if state.lost_replies > 0 {
             state.lost_replies -= 1;
             return ready(Err(Failure::Unreachable));
@@ -283,6 +323,38 @@ impl Backend for Fake {
     fn reclaim(&self, call: Reclaim, deadline: Duration) -> Answer<Reclaimed, LockRefusal> {
         let state = self.state();
         if state.owner_silent { silence(deadline) } else { ready(state.locks.reclaim(&call)) }
+    }
+
+    fn attach(&self, call: Attach, deadline: Duration) -> Answer<Place, SessionGone> {
+        let mut state = self.state();
+        if state.owner_silent {
+            return silence(deadline);
+        }
+        let place = state.owner.leases.attach(call.session, &call.holds, Instant::now().into_std());
+        ready(place.map_err(|_| Failure::Refused(SessionGone::Ended)))
+    }
+
+    fn recalls(&self, call: WatchRecalls, deadline: Duration) -> Answer<Recalls, SessionGone> {
+        let state = self.state();
+        if state.owner_silent {
+            return silence(deadline);
+        }
+        let recalls = state.owner.leases.recalls(call.session, call.term, call.after);
+        let empty = recalls.as_ref().is_ok_and(|recalls| !recalls.attach && recalls.recalls.is_empty());
+        let late = if empty { RECALLS_POLLED } else { Duration::ZERO };
+        Box::pin(async move {
+            sleep(late).await;
+            recalls.map_err(|_| Failure::Refused(SessionGone::Ended))
+        })
+    }
+
+    fn acknowledge(&self, call: AckRecalls, deadline: Duration) -> Answer<Acked, SessionGone> {
+        let mut state = self.state();
+        if state.owner_silent {
+            return silence(deadline);
+        }
+        state.owner.leases.acknowledge(call.session, call.term, &call.acks);
+        ready(Ok(Acked {}))
     }
 
     fn present(

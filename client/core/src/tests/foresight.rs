@@ -20,6 +20,7 @@ async fn small_files(count: u64, len: usize, read_only: bool) -> (Arc<Fake>, Arc
     for number in 0..count {
         put_file(&writer, &number.to_string(), &pattern(len, number)).await;
     }
+    fake.end_leases();
     let core = mount_as(&fake, read_only);
     (fake, core)
 }
@@ -79,7 +80,7 @@ async fn a_walk_that_only_looks_asks_for_few_maps() {
 #[tokio::test(start_paused = true)]
 async fn files_that_are_no_small_ones_cost_no_credit() {
     let (fake, core) = small_files(2, 3000, false).await;
-    let writer = mount(&fake);
+    let writer = mount_as(&fake, false);
     let (_, handle) = create(&writer, "scattered").await;
     for part in 0..8_u64 {
         writer.write(handle, part << 20, b"part").await.expect("writes");
@@ -150,7 +151,7 @@ async fn a_map_from_before_a_change_is_not_believed() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_was_told_of_a_change_does_not_go_back() {
     let (fake, reader) = small_files(2, 3000, true).await;
-    let writer = mount(&fake);
+    let writer = mount_as(&fake, false);
     learn(&reader).await;
     let late = Arc::clone(&reader);
     fake.state().lookups_late = Duration::from_secs(2);

@@ -23,6 +23,7 @@ async fn write_files(core: &Arc<Core>, count: u64) -> Vec<(Inode, Vec<u8>)> {
 }
 
 async fn check(fake: &Arc<Fake>, files: &[(Inode, Vec<u8>)]) {
+    fake.end_leases();
     let core = mount_as(fake, true);
     for (inode, bytes) in files {
         assert!(get_file(&core, *inode, 1 << 17).await.expect("reads") == *bytes);
@@ -193,6 +194,7 @@ async fn when_the_mount_dies_what_was_fsynced_is_there_and_the_rest_is_whole_or_
     core.session.end();
     drop(core);
     check(&fake, &[(safe, bytes)]).await;
+    fake.end_leases();
     let other = mount_as(&fake, true);
     for (inode, bytes) in &files {
         let found = get_file(&other, *inode, 1 << 17).await.expect("reads");

@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use tokio::time::Instant;
+use weft_leases::{Leases, NotAttached, Verdict, WaitId};
 use weft_meta::slot::{self, Attempt};
 use weft_meta::{
     Context, GroupEpochs, KeyMaker, NameHasher, NewKey, Progress, RowKey, SessionRow, SpaceView, Transaction,
-    continue_work, execute, format, inherited, is_mutation, session, touched,
+    continue_work, execute, format, inherited, is_mutation, needs, session, touched,
 };
 use weft_types::{
-    ByteCount, DataKeyId, Epoch, FilesystemId, GroupId, Inode, NameHash, NodeId, SessionId, Timestamp,
+    ByteCount, DataKeyId, Epoch, FilesystemId, GroupId, Inode, NameHash, NodeId, SessionId, SlotId, SlotSeq,
+    Timestamp,
 };
 use weft_wire::KeyBytes;
+use weft_wire::coherence::{Place, Stamp};
 use weft_wire::compute::{Meta, MetaDone, SessionHolder};
-use weft_wire::meta::{MetaError, MetaReply};
+use weft_wire::meta::{MetaError, MetaOp, MetaReply};
 
 pub(super) const FILESYSTEM: FilesystemId = FilesystemId::from_bytes([2; 16]);
 
@@ -85,6 +89,9 @@ pub(super) struct Owner {
     pub(super) floors: HashMap<GroupId, Epoch>,
     /// Every call that was carried out.
     pub(super) calls: Vec<Meta>,
+    pub(super) leases: Leases,
+    /// Calls that wait for others to forget something.
+    waiting: HashMap<(SessionId, SlotId, SlotSeq), WaitId>,
 }
 
 impl Owner {
@@ -95,33 +102,43 @@ impl Owner {
             free: 1 << 40,
             floors: HashMap::new(),
             calls: Vec::new(),
+            leases: Leases::new(Epoch::new(1), [], Instant::now().into_std()),
+            waiting: HashMap::new(),
         };
         let mut rows = Rows::default();
         let session = SessionId::from_bytes([0; 16]);
-        owner.with_context(session, |cx| format(&mut rows, cx)).expect("formats");
+        owner.with_context(session, &[], |cx| format(&mut rows, cx)).expect("formats");
         owner.rows = rows;
         owner
     }
 
-    pub(super) fn open(&mut self, session: SessionId, read_only: bool) {
+    pub(super) fn open(&mut self, session: SessionId, read_only: bool) -> Place {
         let holder =
             SessionHolder { host: "h".to_owned(), boot: "b".to_owned(), pid: 9, mount: "/m".to_owned() };
         let node = NodeId::from_bytes([3; 16]);
         let row = SessionRow { node, holder, read_only, opened: Timestamp::default() };
         session::open(&mut self.rows, session, &row);
+        self.leases.open(session, Instant::now().into_std())
     }
 
     pub(super) fn end(&mut self, session: SessionId) {
+        self.leases.end(session);
         session::end(&mut self.rows, session, Timestamp { seconds: self.now, nanos: 0 }).expect("ends");
         self.work();
     }
 
-    fn with_context<T>(&self, session: SessionId, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    fn with_context<T>(
+        &self,
+        session: SessionId,
+        users: &[SessionId],
+        act: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
         let floors = Floors(&self.floors);
         let mut cx = Context {
             now: Timestamp { seconds: self.now, nanos: 0 },
             caller: Default::default(),
             session,
+            users,
             filesystem: FILESYSTEM,
             names: &Hash,
             keys: &Keys,
@@ -136,35 +153,70 @@ impl Owner {
         while continue_work(&mut self.rows, now, 1000).expect("works") != Progress::Done {}
     }
 
-    /// As [`run`](Self::run), with what else was changed.
-    pub(super) fn answer(&mut self, call: &Meta) -> Result<MetaDone, MetaError> {
-        let reply = self.run(call)?;
-        let rows = self.rows.clone();
-        let touched = self.with_context(call.session, |cx| touched(&rows, cx, &call.op))?;
-        let inherited = inherited(&rows, &call.op, &reply)?;
-        Ok(MetaDone { reply, touched, inherited })
-    }
-
-    /// One operation as a runner carries it out: exactly once.
-    pub(super) fn run(&mut self, call: &Meta) -> Result<MetaReply, MetaError> {
+    /// One operation as a runner carries it out: exactly once, when others have forgotten what stands in its way; `None`: not
+    /// yet.
+    pub(super) fn answer(&mut self, call: &Meta) -> Option<Result<MetaDone, MetaError>> {
         self.now += 1;
         let mutation = is_mutation(&call.op);
-        if mutation
-            && let Attempt::Replay(answer) =
-                slot::replay(&self.rows, &Keys, call.session, call.slot, call.seq)?
-        {
-            return answer;
+        if mutation {
+            match slot::replay(&self.rows, &Keys, call.session, call.slot, call.seq) {
+                Ok(Attempt::Fresh) => {}
+                Ok(Attempt::Replay(answer)) => return Some(self.done(call, Stamp::default(), answer)),
+                Err(refusal) => return Some(Err(refusal)),
+            }
         }
+        let rows = self.rows.clone();
+        let needs = match self.with_context(call.session, &[], |cx| needs(&rows, cx, &call.op)) {
+            Ok(needs) => needs,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let (turn, now) = ((call.session, call.slot, call.seq), Instant::now().into_std());
+        let waited = self.waiting.get(&turn).copied();
+        match self.leases.admit(call.session, call.term, &needs, waited, now) {
+            Err(NotAttached) => Some(Err(MetaError::NotAttached)),
+            Ok(Verdict::Wait(id)) => {
+                self.waiting.insert(turn, id);
+                None
+            }
+            Ok(Verdict::Go { stamp, users }) => {
+                if let Some(id) = self.waiting.remove(&turn) {
+                    self.leases.leave(id);
+                }
+                let answer = self.run(call, &users);
+                Some(self.done(call, stamp, answer))
+            }
+        }
+    }
+
+    fn done(
+        &mut self,
+        call: &Meta,
+        stamp: Stamp,
+        answer: Result<MetaReply, MetaError>,
+    ) -> Result<MetaDone, MetaError> {
+        let mut reply = match (&call.op, answer) {
+            (MetaOp::Lookup { name: Some(_), .. }, Err(MetaError::NotFound)) => MetaReply::Absent,
+            (_, answer) => answer?,
+        };
+        self.leases.count_answer(call.session, &call.op, stamp, &mut reply, Instant::now().into_std());
+        let rows = self.rows.clone();
+        let touched = self.with_context(call.session, &[], |cx| touched(&rows, cx, &call.op))?;
+        let inherited = inherited(&rows, &call.op, &reply)?;
+        Ok(MetaDone { reply, touched, inherited, stamp })
+    }
+
+    /// Carries an operation out.
+    pub(super) fn run(&mut self, call: &Meta, users: &[SessionId]) -> Result<MetaReply, MetaError> {
         self.calls.push(call.clone());
         let mut rows = self.rows.clone();
-        let answer = self.with_context(call.session, |cx| {
+        let answer = self.with_context(call.session, users, |cx| {
             cx.caller = call.caller;
             execute(&mut rows, cx, &call.op)
         });
         if answer.is_ok() {
             self.rows = rows;
         }
-        if mutation {
+        if is_mutation(&call.op) {
             slot::record(&mut self.rows, call.session, call.slot, call.seq, &answer);
         }
         self.work();

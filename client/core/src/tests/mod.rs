@@ -4,6 +4,7 @@
 
 mod accesses;
 mod ahead;
+mod coherence;
 mod compaction;
 mod drives;
 mod fake;
@@ -65,8 +66,9 @@ fn pattern(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// A mount of the fake cluster, with nothing in its caches.
+/// A mount of the fake cluster, with nothing in its caches, in the place of those before: they are gone.
 fn mount(fake: &Arc<Fake>) -> Arc<Core> {
+    fake.end_leases();
     mount_as(fake, false)
 }
 

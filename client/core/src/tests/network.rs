@@ -144,7 +144,6 @@ impl Cluster {
                 mount: "/mnt".to_owned(),
             },
             container: String::new(),
-            replaces: None,
             memory: MEMORY_MIN,
             access_times: false,
         }

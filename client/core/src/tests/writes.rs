@@ -227,7 +227,7 @@ async fn a_truncation_waits_for_the_commit_under_way() {
     let answered = core.set_attributes(caller(), attributes.inode, changes).await.expect("truncates");
     assert_eq!(answered.size, 10);
     core.fsync(handle).await.expect("commits");
-    for core in [core, mount(&fake)] {
+    for core in [&core, &mount_as(&fake, false)] {
         assert_eq!(get_file(&core, attributes.inode, 100).await.expect("reads"), pattern(10, 1));
     }
 }
@@ -359,7 +359,7 @@ async fn what_is_written_after_a_truncation_that_seemed_to_fail_is_not_cut_off_b
     expected.truncate(10);
     expected.resize(50_000, 0);
     expected.extend(&written);
-    for core in [core, mount(&fake)] {
+    for core in [&core, &mount_as(&fake, false)] {
         assert!(get_file(&core, attributes.inode, 1 << 20).await.expect("reads") == expected);
     }
 }

@@ -78,10 +78,9 @@ impl Core {
     async fn commit_once(&self, file: &Pinned, batch: &[Stored]) -> Result<(), FsError> {
         let op = MetaOp::Commit(commit_of(file, batch));
         let change = self.names.change([file.inode]);
-        let MetaReply::Attributes(attributes) = self.session.meta(Caller::default(), op).await? else {
-            return Err(FsError::Protocol);
-        };
-        self.names.set_attributes(&attributes);
+        let done = self.session.meta(Caller::default(), op).await?;
+        let MetaReply::Attributes(attributes) = done.reply else { return Err(FsError::Protocol) };
+        self.names.set_attributes(done.stamp, &attributes);
         drop(change);
         self.applied(file, batch, &attributes);
         Ok(())
@@ -125,11 +124,12 @@ impl Core {
         let commits = files.iter().zip(&batches).map(|(file, batch)| commit_of(file, batch)).collect();
         let change = self.names.change(files.iter().map(|file| file.inode));
         let answer = self.session.meta(Caller::default(), MetaOp::CommitFiles(commits)).await?;
-        let committed = match answer {
+        let stamp = answer.stamp;
+        let committed = match answer.reply {
             MetaReply::Committed(committed) if committed.len() == files.len() => committed,
             _ => return Err(FsError::Protocol),
         };
-        committed.iter().for_each(|attributes| self.names.set_attributes(attributes));
+        committed.iter().for_each(|attributes| self.names.set_attributes(stamp, attributes));
         drop(change);
         for ((file, batch), attributes) in files.iter().zip(batches).zip(&committed) {
             self.applied(file, batch, attributes);
@@ -140,7 +140,7 @@ impl Core {
     /// A commit was answered: what is known here follows.
     fn applied(&self, file: &Pinned, batch: &[Stored], attributes: &Attributes) {
         let mut state = file.lock();
-        state.follow(attributes, false);
+        state.follow(attributes);
         let replaced: Vec<_> = batch.iter().map(|stored| state.map.place(stored.entry())).collect();
         let arrived = state.dirty.arrive(batch.iter().map(|stored| stored.offset.get()));
         self.room.count(&mut state);

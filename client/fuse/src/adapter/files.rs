@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weft_core::{AllocateMode, Caller, Core, FsError, HandleId, LockKind, OpenMode, SeekWhat};
-use weft_fusedev::protocol::flags::{O_ACCMODE, O_DSYNC, O_RDONLY};
+use weft_fusedev::protocol::flags::{O_ACCMODE, O_APPEND, O_DSYNC, O_RDONLY};
 use weft_fusedev::protocol::{
     Allocate, Answer, CopyRange, LockOwner, Open, Opened, Read, Release, Seek, Write,
 };
@@ -26,12 +26,11 @@ const ZERO_RANGE_KEEP_SIZE: u32 = ZERO_RANGE | KEEP_SIZE;
 const SEEK_DATA: u32 = 3;
 const SEEK_HOLE: u32 = 4;
 
-/// What the descriptor is for. Appending is left to the kernel, which holds the file's length: a page of a mapping
-/// that is written through an appending descriptor must go to its own place.
+/// What the descriptor is for.
 pub(super) const fn open_mode(flags: u32) -> OpenMode {
     let write = flags & O_ACCMODE != O_RDONLY;
     // The kernel reads a page before it writes a part of it, through any descriptor that it has.
-    OpenMode { read: true, write, append: false, sync: flags & O_DSYNC != 0 }
+    OpenMode { read: true, write, append: flags & O_APPEND != 0, sync: flags & O_DSYNC != 0 }
 }
 
 const fn handle_id(handle: Handle) -> HandleId {
@@ -46,7 +45,7 @@ async fn lose_privileges(core: &Arc<Core>, caller: Caller, inode: Inode) -> Resu
 impl Adapter {
     pub(super) fn open(&self, header: &Header, asked: Open, reply: Reply) {
         let (core, inode, mode) = (Arc::clone(&self.core), inode(header.node), open_mode(asked.flags));
-        let flags = kernel::open_flags(asked.flags);
+        let flags = kernel::open_flags(asked.flags, self.core.is_shared());
         let answer = move |reply: Reply, handle: HandleId| {
             reply.answer(&Answer::opened(&Opened { handle: Handle::new(handle.get()), flags }));
         };
@@ -75,19 +74,26 @@ impl Adapter {
         let answer = |reply: Reply, len| reply.answer(&Answer::written(len));
         let (inode, caller) = (inode(header.node), caller(header));
         let kills = asked.kill_suidgid && self.core.try_kill_privileges(caller, inode).is_none();
-        if !kills && let Some(result) = self.core.try_write(handle, offset, asked.data) {
+        if !kills
+            && !asked.from_cache
+            && let Some(result) = self.core.try_write(handle, offset, asked.data)
+        {
             return finish(reply, result, answer);
         }
         // No room among the dirty bytes, or a synchronous descriptor: a task waits, with a copy, since the buffer is this
         // thread's.
-        let (core, data) = (Arc::clone(&self.core), asked.data.to_vec());
+        let (core, data, from_cache) = (Arc::clone(&self.core), asked.data.to_vec(), asked.from_cache);
         let work = async move {
             if kills {
                 core.kill_privileges(caller, inode).await?;
             }
-            core.write(handle, offset, &data).await
+            if from_cache {
+                core.write_mapped(handle, offset, &data).await
+            } else {
+                core.write(handle, offset, &data).await
+            }
         };
-        if asked.from_cache {
+        if from_cache {
             // Pages of a mapping: whoever caused them to be written now, they are many processes'.
             self.later_in_any_case(reply, work, answer);
         } else {

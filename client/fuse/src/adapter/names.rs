@@ -112,7 +112,7 @@ impl Adapter {
         let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
         let name = or_refuse!(name(asked.name), reply);
         let open = open_mode(asked.flags);
-        let flags = kernel::open_flags(asked.flags);
+        let flags = kernel::open_flags(asked.flags, self.core.is_shared());
         let work = async move { core.create(caller, parent, name, mode, umask, open).await };
         self.answer_created(reply, work, flags);
     }
@@ -124,6 +124,7 @@ impl Adapter {
     {
         let (core, holder) = (Arc::clone(&self.core), Arc::clone(&self.core));
         let answer = move |reply: Reply, (found, handle): (_, HandleId)| {
+            let _telling = core.telling();
             let opened = Opened { handle: Handle::new(handle.get()), flags };
             reply.answer(&Answer::created(&entry(&core, &found), &opened));
         };
@@ -137,7 +138,7 @@ impl Adapter {
     pub(super) fn create_unnamed(&self, header: &Header, asked: &Create<'_>, reply: Reply) {
         let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
-        let (open, flags) = (open_mode(asked.flags), kernel::open_flags(asked.flags));
+        let (open, flags) = (open_mode(asked.flags), kernel::open_flags(asked.flags, self.core.is_shared()));
         let work = async move { core.create_unnamed(caller, parent, mode, umask, open).await };
         self.answer_created(reply, work, flags);
     }

@@ -83,6 +83,8 @@ pub const OVER_IO_URING: u64 = 1 << 41;
 /// INIT: requests that take too long end the connection.
 pub const REQUEST_TIMEOUT: u64 = 1 << 42;
 
+/// OPEN is answered: reads and writes go around the page cache.
+pub const FOPEN_DIRECT_IO: u32 = 1;
 /// OPEN is answered: the page cache stays as it is.
 pub const FOPEN_KEEP_CACHE: u32 = 1 << 1;
 /// OPEN is answered: closing a descriptor sends no FLUSH.
@@ -96,6 +98,8 @@ pub const O_ACCMODE: u32 = 0o3;
 pub const O_RDONLY: u32 = 0o0;
 /// `open` flags: writes are durable when they return (`O_SYNC` has this bit too).
 pub const O_DSYNC: u32 = 0o10_000;
+/// Writes go to the end.
+pub const O_APPEND: u32 = 0o2000;
 
 /// RENAME2: not over another file.
 pub const RENAME_NOREPLACE: u32 = 1;

@@ -87,4 +87,8 @@ pub enum MetaError {
     #[n(19)]
     #[error("the map has changed")]
     MapChanged,
+    /// EIO: the session is not attached under the term that it names. It attaches, and asks again in the same slot.
+    #[n(30)]
+    #[error("the session is not attached")]
+    NotAttached,
 }

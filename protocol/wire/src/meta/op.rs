@@ -176,6 +176,14 @@ pub enum MetaOp {
     /// [`ENTRIES_MAX`](super::ENTRIES_MAX); those that are gone are ignored. Answers [`Done`](super::MetaReply::Done).
     #[n(24)]
     Accessed(#[n(0)] Vec<Access>),
+    /// The session wants to hold back what it writes to a regular file: as [`Open`](Self::Open), and nobody else remembers
+    /// anything of it when this is answered.
+    #[n(25)]
+    Write {
+        /// Which file.
+        #[n(0)]
+        inode: Inode,
+    },
 }
 
 /// Most files of one [`MetaOp::CommitFiles`].

@@ -55,6 +55,9 @@ pub enum MetaReply {
     /// An operation on a range is done as far as this tells.
     #[n(13)]
     Covered(#[n(0)] Covered),
+    /// There is no such name: the answer to a lookup.
+    #[n(14)]
+    Absent,
 }
 
 /// How far an operation on a range of a file has come.

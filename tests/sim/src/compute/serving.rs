@@ -9,6 +9,7 @@ use weft_core::Failure;
 use weft_meta::is_mutation;
 use weft_types::{NodeId, SlotId, SlotSeq};
 use weft_wire::Fault;
+use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
     CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
     SessionOpened, SessionRenewed,
@@ -98,7 +99,7 @@ impl Process {
         };
         let session = registered.session;
         let opening = owner.open_session(node, &call, session, Instant::now());
-        let Ok(SessionOpening::Opened { durable_with }) = opening else {
+        let Ok(SessionOpening::Opened { durable_with, place, others }) = opening else {
             let end = EndSession { owner: owner.held(), session };
             let ended = world.to_manager(&self.endpoint, ANSWER_MAX, move |management| async move {
                 management.end(end, asker).await
@@ -117,6 +118,8 @@ impl Process {
             lease_ms: self.lease_ms(&world),
             slots: self.settings(&world).slots,
             grant: registered.grant,
+            place,
+            others,
         })
     }
 
@@ -137,6 +140,40 @@ impl Process {
         } else {
             Err(Failure::Refused(SessionGone::Ended))
         }
+    }
+
+    /// Answers [`Attach`].
+    pub(crate) async fn attach(
+        self: Arc<Self>,
+        world: Arc<World>,
+        node: NodeId,
+        call: Attach,
+    ) -> Served<Place, SessionGone> {
+        let owner = self.owner_now(&world).await?;
+        owner.attach(node, &call, Instant::now()).map_err(fault)?.map_err(Failure::Refused)
+    }
+
+    /// Answers [`WatchRecalls`].
+    pub(crate) async fn recalls(
+        self: Arc<Self>,
+        world: Arc<World>,
+        node: NodeId,
+        call: WatchRecalls,
+    ) -> Served<Recalls, SessionGone> {
+        let owner = self.owner_now(&world).await?;
+        owner.recalls(node, &call, Instant::now()).await.map_err(fault)?.map_err(Failure::Refused)
+    }
+
+    /// Answers [`AckRecalls`].
+    pub(crate) async fn acknowledge(
+        self: Arc<Self>,
+        world: Arc<World>,
+        node: NodeId,
+        call: AckRecalls,
+    ) -> Served<Acked, SessionGone> {
+        let owner = self.owner_now(&world).await?;
+        let heard = owner.acknowledge(node, &call, Instant::now()).map_err(fault)?;
+        if heard { Ok(Acked {}) } else { Err(Failure::Refused(SessionGone::Ended)) }
     }
 
     /// Answers [`CloseSession`].

@@ -72,7 +72,15 @@ pub(super) async fn listing(owner: &Owner, frontend: &mut Frontend) -> Listing {
 pub(super) fn call(session: SessionId, number: usize, op: &MetaOp) -> Meta {
     let slot = SlotId::new(u16::try_from(number % AT_ONCE).expect("few"));
     let seq = SlotSeq::new((number / AT_ONCE) as u64 + 1);
-    Meta { filesystem: FILESYSTEM, session, slot, seq, caller: Caller::default(), op: op.clone() }
+    Meta {
+        filesystem: FILESYSTEM,
+        session,
+        slot,
+        seq,
+        caller: Caller::default(),
+        op: op.clone(),
+        term: Term::default(),
+    }
 }
 
 pub(super) type Answer = Result<MetaReply, MetaError>;
@@ -141,8 +149,7 @@ pub(super) async fn reference(ops: &[MetaOp]) -> (Vec<Listing>, Vec<Answer>, u64
     frontend = Frontend::attach(&owner).await;
     let mut after = vec![listing(&owner, &mut frontend).await];
     for (number, op) in ops.iter().enumerate() {
-        let answer = owner
-            .meta(NODE, &call(frontend.session, number, op), view)
+        let answer = meta(&owner, NODE, &call(frontend.session, number, op))
             .await
             .expect("serves")
             .map(|done| done.reply);
@@ -204,7 +211,7 @@ async fn what_was_answered_is_there_whenever_the_process_is_killed() {
         let last_of_slot = heard.sent.saturating_sub(AT_ONCE);
         for number in first.max(last_of_slot)..heard.sent {
             let again = call(frontend.session, number, &ops[number]);
-            let answer = owner.meta(NODE, &again, view).await.expect("serves").map(|done| done.reply);
+            let answer = meta(&owner, NODE, &again).await.expect("serves").map(|done| done.reply);
             match heard.answers.get(number) {
                 Some(known) => assert_eq!(&answer, known, "operation {number}, killed before step {kill}"),
                 None => assert_eq!(outline(&answer), outline(&answers[number])),
@@ -221,11 +228,11 @@ async fn a_retry_after_a_crash_gets_the_first_answer_key_included() {
     let owner = bench.open(1).await;
     let mut frontend = Frontend::attach(&owner).await;
     let call = frontend.call(create("a"));
-    let first = owner.meta(NODE, &call, view).await.expect("serves").expect("made");
+    let first = meta(&owner, NODE, &call).await.expect("serves").expect("made");
     // Nothing of the host is left.
     let next = Bench { log: bench.log.survived(), ..Bench::new() };
     let owner = next.open(2).await;
-    let again = owner.meta(NODE, &call, view).await.expect("serves").expect("made");
+    let again = meta(&owner, NODE, &call).await.expect("serves").expect("made");
     assert_eq!(first, again);
     assert!(matches!(first.reply, MetaReply::Opened(_)), "{first:?}");
 }

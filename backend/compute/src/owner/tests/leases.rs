@@ -16,8 +16,8 @@ async fn an_owner_whose_lease_ran_out_answers_nothing_reads_included() {
     frontend.ask(&owner, create("a")).await.expect("made");
     let (read, write) = (frontend.call(lookup("a")), frontend.call(create("b")));
     tokio::time::advance(10 * SECOND).await;
-    assert_eq!(owner.meta(NODE, &read, view).await, Err(Fault::NotServing));
-    assert_eq!(owner.meta(NODE, &write, view).await, Err(Fault::NotServing));
+    assert_eq!(meta(&owner, NODE, &read).await, Err(Fault::NotServing));
+    assert_eq!(meta(&owner, NODE, &write).await, Err(Fault::NotServing));
     assert_eq!(owner.renew_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
     assert_eq!(owner.close_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
     let opened = owner.open_session(NODE, &asked(true), fresh_session(), Instant::now());
@@ -25,7 +25,7 @@ async fn an_owner_whose_lease_ran_out_answers_nothing_reads_included() {
     assert!(!owner.attend(Instant::now()), "nor does it take note of who is not heard of");
     // Nobody else began meanwhile.
     owner.lease().renew(Instant::now(), 10 * SECOND);
-    owner.meta(NODE, &read, view).await.expect("answers again").expect("is there");
+    meta(&owner, NODE, &read).await.expect("answers again").expect("is there");
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,8 +41,7 @@ async fn what_was_executed_within_the_lease_is_not_answered_beyond_it() {
         tokio::time::sleep(11 * SECOND).await;
         bench.log.set_gate(true);
     };
-    let (written, seen, ()) =
-        tokio::join!(owner.meta(NODE, &write, view), owner.meta(NODE, &read, view), late);
+    let (written, seen, ()) = tokio::join!(meta(&owner, NODE, &write), meta(&owner, NODE, &read), late);
     assert_eq!((written, seen), (Err(Fault::NotServing), Err(Fault::NotServing)));
     assert!(owner.progress().borrow().durable > 2, "it is durable all the same");
 }
@@ -55,9 +54,9 @@ async fn nothing_is_answered_while_an_earlier_owner_may() {
     owner.close().await;
     let next = bench.open_with(lease(2, 5 * SECOND)).await;
     let read = frontend.call(MetaOp::GetAttributes { inode: Inode::ROOT });
-    assert_eq!(next.meta(NODE, &read, view).await, Err(Fault::NotServing));
+    assert_eq!(meta(&next, NODE, &read).await, Err(Fault::NotServing));
     tokio::time::advance(5 * SECOND).await;
-    next.meta(NODE, &read, view).await.expect("serves").expect("is there");
+    meta(&next, NODE, &read).await.expect("serves").expect("is there");
     let in_time = Instant::now() + LEASE - SECOND;
     next.lease().renew(in_time, 10 * SECOND);
     assert_eq!(

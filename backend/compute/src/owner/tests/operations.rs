@@ -66,14 +66,14 @@ async fn the_next_batch_fills_while_one_is_in_flight_and_is_bounded() {
         match execute(&owner, &call).expect("serves") {
             Attempt::Full => break call,
             Attempt::Answer { answer, .. } => assert_eq!(answer, Ok(MetaReply::Done)),
-            Attempt::OlderMap => panic!("there is no map"),
+            Attempt::OlderMap | Attempt::Recalled(_) => panic!("nothing is in the way"),
         }
         filled += 1;
         assert!(filled < 1000, "there is no bound");
     };
     // It waits, and is done once there is room.
     bench.log.set_gate(true);
-    let done = owner.meta(NODE, &last, view).await.expect("serves").expect("is done");
+    let done = meta(&owner, NODE, &last).await.expect("serves").expect("is done");
     assert_eq!(done.reply, MetaReply::Done);
     assert!(bench.log.batches().len() > 1);
 }
@@ -86,15 +86,15 @@ async fn a_failed_log_deposes_the_owner_and_the_next_one_answers_the_retry() {
     frontend.ask(&owner, create("before")).await.expect("made");
     bench.log.set_failing(true);
     let call = frontend.call(create("during"));
-    assert_eq!(owner.meta(NODE, &call, view).await, Err(Fault::NotServing));
+    assert_eq!(meta(&owner, NODE, &call).await, Err(Fault::NotServing));
     assert!(!owner.is_serving());
     assert_eq!(execute(&owner, &frontend.call(lookup("before"))), Err(Fault::NotServing));
     bench.log.set_failing(false);
     // The failed owner is still held by someone; its files are free all the same.
     owner.close().await;
     let next = bench.open(2).await;
-    let made = next.meta(NODE, &call, view).await.expect("serves").expect("made");
-    let again = next.meta(NODE, &call, view).await.expect("serves").expect("made");
+    let made = meta(&next, NODE, &call).await.expect("serves").expect("made");
+    let again = meta(&next, NODE, &call).await.expect("serves").expect("made");
     assert_eq!(made, again);
     frontend.ask(&next, lookup("before")).await.expect("is there");
     assert_eq!(next.renew_session(NODE, frontend.session, Instant::now()), Ok(true), "sessions survive");
@@ -106,17 +106,17 @@ async fn a_repeated_mutation_gets_the_first_answer_and_is_done_once() {
     let owner = bench.open(1).await;
     let mut frontend = Frontend::attach(&owner).await;
     let call = frontend.call(create("a"));
-    let first = owner.meta(NODE, &call, view).await.expect("serves");
+    let first = meta(&owner, NODE, &call).await.expect("serves");
     assert!(first.is_ok());
-    assert_eq!(owner.meta(NODE, &call, view).await.expect("serves"), first);
+    assert_eq!(meta(&owner, NODE, &call).await.expect("serves"), first);
     let refused = frontend.call(create("a"));
-    assert_eq!(owner.meta(NODE, &refused, view).await, Ok(Err(MetaError::Exists)));
+    assert_eq!(meta(&owner, NODE, &refused).await, Ok(Err(MetaError::Exists)));
     frontend.ask(&owner, lookup("a")).await.expect("is there");
-    assert_eq!(owner.meta(NODE, &refused, view).await, Ok(Err(MetaError::Exists)), "a refusal is kept too");
-    assert_eq!(owner.meta(NODE, &call, view).await, Ok(Err(MetaError::SlotOutOfStep)));
+    assert_eq!(meta(&owner, NODE, &refused).await, Ok(Err(MetaError::Exists)), "a refusal is kept too");
+    assert_eq!(meta(&owner, NODE, &call).await, Ok(Err(MetaError::SlotOutOfStep)));
     let mut wrong = frontend.call(create("b"));
     wrong.slot = SlotId::new(settings().slots);
-    assert_eq!(owner.meta(NODE, &wrong, view).await, Ok(Err(MetaError::SlotOutOfStep)));
+    assert_eq!(meta(&owner, NODE, &wrong).await, Ok(Err(MetaError::SlotOutOfStep)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +199,7 @@ async fn a_batch_that_drives_do_not_take_is_offered_until_they_do() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         bench.log.set_unavailable(false);
     };
-    let (made, ()) = tokio::join!(owner.meta(NODE, &call, view), waiting);
+    let (made, ()) = tokio::join!(meta(&owner, NODE, &call), waiting);
     made.expect("serves").expect("made");
     assert!(owner.is_serving());
 }
@@ -211,7 +211,7 @@ async fn a_deposed_owner_gives_up_and_says_why() {
     let mut frontend = Frontend::attach(&owner).await;
     bench.log.take_over(Epoch::new(2));
     let call = frontend.call(create("late"));
-    assert_eq!(owner.meta(NODE, &call, view).await, Err(Fault::NotServing));
+    assert_eq!(meta(&owner, NODE, &call).await, Err(Fault::NotServing));
     assert!(owner.progress().borrow().deposed && !owner.is_serving());
 }
 
@@ -222,12 +222,14 @@ async fn after_a_newer_map_was_acted_on_nothing_is_executed_under_an_older_one()
     let mut frontend = Frontend::attach(&owner).await;
     let with_map = |version: u64| View { map: Some(Arc::new(map(version))), ..view() };
     bench.log.set_gate(false);
-    let before = owner.execute(NODE, &frontend.call(create("a")), &with_map(6)).expect("serves");
+    let before = owner
+        .execute(NODE, &placed(&owner, &frontend.call(create("a"))), &with_map(6), None)
+        .expect("serves");
     let all = owner.act_on(MapVersion::new(7));
     assert!(all >= durable_with(&before), "what was executed before is waited for");
     let call = frontend.call(create("b"));
-    assert_eq!(owner.execute(NODE, &call, &with_map(6)), Ok(Attempt::OlderMap));
-    let after = owner.execute(NODE, &call, &with_map(7)).expect("serves");
+    assert_eq!(owner.execute(NODE, &placed(&owner, &call), &with_map(6), None), Ok(Attempt::OlderMap));
+    let after = owner.execute(NODE, &placed(&owner, &call), &with_map(7), None).expect("serves");
     assert!(matches!(after, Attempt::Answer { answer: Ok(_), .. }), "{after:?}");
 }
 

@@ -86,7 +86,7 @@ async fn what_was_answered_is_there_whatever_call_the_process_is_killed_at() {
         let first_again = acknowledged.max(AT_ONCE).max(heard.sent) - AT_ONCE;
         for number in first_again..heard.sent {
             let again = call(frontend.session, number, &ops[number]);
-            let answer = owner.meta(NODE, &again, view).await.expect("serves").map(|done| done.reply);
+            let answer = meta(&owner, NODE, &again).await.expect("serves").map(|done| done.reply);
             match heard.answers.get(number) {
                 Some(known) => assert_eq!(&answer, known, "operation {number}, killed at {kill}"),
                 None => assert_eq!(outline(&answer), outline(&answers[number])),

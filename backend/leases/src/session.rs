@@ -1,0 +1,55 @@
+//! A session's place, and what it was asked to forget.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use weft_types::Inode;
+use weft_wire::coherence::{Recall, Term, What};
+
+/// A recall that was not acknowledged yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) inode: Inode,
+    pub(crate) what: What,
+    pub(crate) issued: Instant,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// What its operations must name; none until it has attached.
+    pub(crate) term: Option<Term>,
+    /// The number of its last recall.
+    pub(crate) last: u64,
+    pub(crate) pending: BTreeMap<u64, Pending>,
+    /// When it was last seen to get on with what it has to commit.
+    pub(crate) active: Instant,
+}
+
+impl Attached {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { term: None, last: 0, pending: BTreeMap::new(), active: now }
+    }
+
+    /// Whether it was asked to forget anything of an inode.
+    pub(crate) fn is_recalled(&self, inode: Inode) -> bool {
+        self.pending.values().any(|pending| pending.inode == inode)
+    }
+
+    pub(crate) fn recall(&mut self, inode: Inode, what: What, now: Instant) -> u64 {
+        self.last += 1;
+        self.pending.insert(self.last, Pending { inode, what, issued: now });
+        self.last
+    }
+
+    /// What it was not told yet.
+    pub(crate) fn after(&self, number: u64, limit: usize) -> Vec<Recall> {
+        let pending = self.pending.range(number.saturating_add(1)..).take(limit);
+        let recall = |(number, pending): (&u64, &Pending)| Recall {
+            number: *number,
+            inode: pending.inode,
+            what: pending.what.clone(),
+        };
+        pending.map(recall).collect()
+    }
+}

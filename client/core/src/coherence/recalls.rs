@@ -1,0 +1,192 @@
+//! Recalls: what another session is about to change is forgotten here first.
+
+use core::time::Duration;
+use std::sync::{Arc, Weak};
+
+use tokio::time::{sleep, timeout};
+use weft_types::Inode;
+use weft_wire::coherence::{Ack, AckRecalls, Recall as Recalled, Term, WatchRecalls, What};
+
+use crate::Core;
+use crate::backend::Failure;
+use crate::file::Pinned;
+use crate::recall::{Recall, Writing};
+
+/// A call for recalls is held at the owner; longer than it holds one.
+const WATCH: Duration = Duration::from_secs(8);
+const ACKNOWLEDGE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long another recall of the same file may be under way.
+const TURN: Duration = Duration::from_secs(60);
+
+/// Asks for recalls, one call after the other.
+pub(crate) async fn watch(core: Weak<Core>) {
+    let (mut term, mut after) = (Term::default(), 0);
+    loop {
+        let Some(core) = core.upgrade().filter(|core| !core.session.has_ended()) else { return };
+        if core.session.serving().await.is_err() {
+            continue;
+        }
+        let place = core.session.place();
+        if place.term != term {
+            (term, after) = (place.term, 0);
+        }
+        let (filesystem, session) = (core.session.filesystem(), core.session.id());
+        let asked = core.backend.recalls(WatchRecalls { filesystem, session, term, after }, WATCH);
+        let ended = core.session.ended();
+        let answer = tokio::select! {
+            biased;
+            answer = asked => answer,
+            () = ended => return,
+        };
+        match answer {
+            Ok(recalls) => {
+                if recalls.attach {
+                    core.session.detach(term);
+                }
+                for recall in recalls.recalls {
+                    after = after.max(recall.number);
+                    // Before any answer that is from after it is looked at.
+                    core.names.recall(recall.inode, recall.number);
+                    core.runtime.spawn(Arc::clone(&core).done_with(term, recall));
+                }
+            }
+            Err(Failure::Refused(_)) => core.session.end(),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+impl Core {
+    async fn done_with(self: Arc<Self>, term: Term, recall: Recalled) {
+        let Recalled { number, inode, what } = recall;
+        tracing::debug!(%inode, number, ?what, "recalled");
+        let file = match &what {
+            What::Name(name) => {
+                self.names.forget_entry(inode, name.clone());
+                self.names.forget_attributes(inode);
+                None
+            }
+            What::Attributes => {
+                self.names.forget_parent(inode);
+                self.names.forget_attributes(inode);
+                self.names.forget_xattrs(inode);
+                None
+            }
+            What::Writing => {
+                let file = self.files.find(inode);
+                if let Some(file) = &file {
+                    self.stop_writing(file, number).await;
+                }
+                file
+            }
+            What::All | What::Gone => self.forget_all(inode, number).await,
+        };
+        let open = file.as_ref().is_some_and(|file| {
+            let state = file.lock();
+            state.handles > 0 || !state.dirty.is_clean()
+        });
+        if open && what == What::Gone {
+            self.references.orphaned(inode);
+        }
+        self.acknowledge(term, Ack { number, open }).await;
+        tracing::debug!(%inode, number, open, "forgotten");
+        if let Some(file) = file {
+            file.lock().recall = Recall::None;
+            file.progress.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Has the owner know, as long as the term lasts.
+    async fn acknowledge(&self, term: Term, ack: Ack) {
+        let (filesystem, session) = (self.session.filesystem(), self.session.id());
+        let call = AckRecalls { filesystem, session, term, acks: vec![ack] };
+        while self.session.place().term == term && !self.session.has_ended() {
+            match self.backend.acknowledge(call.clone(), ACKNOWLEDGE).await {
+                Ok(_) => return,
+                Err(Failure::Refused(_)) => return self.session.end(),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// What was held back is committed, and nothing is any more.
+    async fn stop_writing(self: &Arc<Self>, file: &Pinned, number: u64) {
+        self.turn(file, Recall::Blocked).await;
+        {
+            let mut state = file.lock();
+            if let Writing::Held(stamp) = state.writing
+                && stamp.recalled >= number
+            {
+                // It was given anew, after this was recalled: that is recalled by itself.
+                return;
+            }
+            state.writing = Writing::Not;
+        }
+        self.write_out(file).await;
+    }
+
+    /// Everything of an inode is forgotten; what was held back is committed before. The file, if it is one that is in memory.
+    async fn forget_all(self: &Arc<Self>, inode: Inode, number: u64) -> Option<Pinned> {
+        let file = self.files.find(inode);
+        if let Some(file) = &file {
+            self.turn(file, Recall::Dropping { released: 0 }).await;
+        }
+        self.names.forget(inode);
+        loop {
+            let released = file.as_ref().map(|file| file.lock().recall);
+            self.tell_kernel(move |kernel| kernel.forget_data(inode)).await;
+            let Some(file) = &file else { break };
+            let mut state = file.lock();
+            // A read that went on meanwhile may have filled a page again.
+            if Some(state.recall) == released {
+                state.recall = Recall::Blocked;
+                break;
+            }
+        }
+        let file = file?;
+        let given_anew = {
+            let mut state = file.lock();
+            let newer = matches!(state.writing, Writing::Held(stamp) if stamp.recalled >= number);
+            if !newer {
+                state.writing = Writing::Not;
+            }
+            newer
+        };
+        file.progress.send_modify(|count| *count += 1);
+        if !given_anew {
+            self.write_out(&file).await;
+            file.lock().forget();
+        }
+        self.names.forget(inode);
+        Some(file)
+    }
+
+    /// Waits until no other recall of the file is under way; then this one is.
+    async fn turn(&self, file: &Pinned, begins: Recall) {
+        let mut progress = file.progress.subscribe();
+        let mine = || {
+            let mut state = file.lock();
+            let free = state.recall.is_none();
+            if free {
+                state.recall = begins;
+            }
+            free
+        };
+        let waited = timeout(TURN, progress.wait_for(|_| mine())).await;
+        if waited.is_err() {
+            // The session has lost its place long before.
+            file.lock().recall = begins;
+        }
+    }
+
+    /// Commits what is dirty of a file, as long as there is a session for it.
+    async fn write_out(self: &Arc<Self>, file: &Pinned) {
+        while !file.lock().dirty.is_clean() && !self.session.has_ended() {
+            if let Err(error) = self.commit_all(file).await {
+                tracing::warn!(inode = %file.inode, %error, "what another session waits for is not written yet");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
