@@ -19,6 +19,8 @@ pub enum Need {
     Gone(Inode),
     /// To hold back what will be written to it.
     Write(Inode),
+    /// To know who has it open for writing.
+    Writers(Inode),
 }
 
 impl Need {
@@ -30,7 +32,8 @@ impl Need {
             | Self::Attributes(inode)
             | Self::Data(inode)
             | Self::Gone(inode)
-            | Self::Write(inode) => *inode,
+            | Self::Write(inode)
+            | Self::Writers(inode) => *inode,
         }
     }
 
@@ -38,6 +41,7 @@ impl Need {
     pub(crate) fn conflict(&self, mode: HoldMode) -> Option<What> {
         match (self, mode) {
             (Self::Gone(_), _) => Some(What::Gone),
+            (Self::Writers(_), _) => Some(What::Writers),
             (_, HoldMode::Open) | (Self::Read(_), HoldMode::Shared) => None,
             (Self::Read(_), HoldMode::Exclusive) => Some(What::Writing),
             (Self::Name(_, name), HoldMode::Shared) => Some(What::Name(name.clone())),
@@ -52,13 +56,17 @@ impl Need {
     pub(crate) const fn ahead(&self) -> HoldMode {
         match self {
             Self::Read(_) | Self::Data(_) | Self::Write(_) => HoldMode::Shared,
-            Self::Name(..) | Self::Attributes(_) | Self::Gone(_) => HoldMode::Exclusive,
+            Self::Name(..) | Self::Attributes(_) | Self::Gone(_) | Self::Writers(_) => HoldMode::Exclusive,
         }
     }
 
     /// Whether a session that was asked to give something up for it, and did, may go on holding the inode like this.
     pub(crate) fn spares(&self, mode: HoldMode) -> bool {
-        mode < HoldMode::Exclusive && matches!(self, Self::Name(..) | Self::Attributes(_) | Self::Gone(_))
+        match self {
+            Self::Writers(_) => true,
+            Self::Name(..) | Self::Attributes(_) | Self::Gone(_) => mode < HoldMode::Exclusive,
+            Self::Read(_) | Self::Data(_) | Self::Write(_) => false,
+        }
     }
 
     /// Whether it waits behind others that wait for the same inode: what it takes would be taken from it at once, and
@@ -71,6 +79,7 @@ impl Need {
     pub(crate) const fn grants(&self) -> HoldMode {
         match self {
             Self::Write(_) => HoldMode::Exclusive,
+            Self::Writers(_) => HoldMode::Open,
             Self::Read(_) | Self::Name(..) | Self::Attributes(_) | Self::Data(_) | Self::Gone(_) => {
                 HoldMode::Shared
             }

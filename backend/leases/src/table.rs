@@ -33,7 +33,7 @@ pub enum Verdict {
     Go {
         /// How its answer stands to recalls.
         stamp: Stamp,
-        /// Sessions that have open what it takes the last name of.
+        /// Sessions that have open what it takes the last name of, or for writing what it asks that of.
         users: Vec<SessionId>,
     },
     /// Ask again under the same number once something has changed.
@@ -299,7 +299,7 @@ impl Leases {
             let Some(pending) = attached.pending.remove(&ack.number) else { continue };
             let open = ack.open.then_some(HoldMode::Open);
             match pending.what {
-                What::Name(_) | What::Attributes => {}
+                What::Name(_) | What::Attributes | What::Writers => {}
                 What::Writing => self.held.lower(pending.inode, session, Some(HoldMode::Shared)),
                 What::All | What::Gone => self.held.lower(pending.inode, session, open),
             }

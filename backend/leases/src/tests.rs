@@ -62,7 +62,8 @@ fn need() -> impl Strategy<Value = Need> {
         2 => inode.clone().prop_map(Need::Attributes),
         1 => inode.clone().prop_map(Need::Data),
         3 => inode.clone().prop_map(Need::Write),
-        1 => inode.prop_map(Need::Gone),
+        1 => inode.clone().prop_map(Need::Gone),
+        1 => inode.prop_map(Need::Writers),
     ]
 }
 
@@ -147,6 +148,7 @@ impl World {
                     Need::Name(_, name) => *part == Part::Name(name.clone()) || *part == Part::Attributes,
                     Need::Attributes(_) => *part == Part::Attributes || *part == Part::Writing,
                     Need::Data(_) | Need::Write(_) | Need::Gone(_) => true,
+                    Need::Writers(_) => false,
                 };
                 // A directory's other names stay, also of one that is written to: there is no such thing.
                 let names = matches!(part, Part::Name(_)) && !matches!(need, Need::Gone(_));
@@ -185,6 +187,7 @@ impl World {
                 What::Attributes => *part == Part::Attributes,
                 What::Writing => *part == Part::Writing,
                 What::All | What::Gone => true,
+                What::Writers => false,
             };
             *remembered != inode || !gone
         });
@@ -218,11 +221,14 @@ fn remember(known: &mut Client, need: &Need) {
         Need::Name(_, name) => vec![Part::Attributes, Part::Name(name.clone())],
         Need::Attributes(_) | Need::Data(_) | Need::Gone(_) => vec![Part::Attributes],
         Need::Write(_) => vec![Part::Attributes, Part::Data, Part::Writing],
+        Need::Writers(_) => Vec::new(),
     };
     known.remembers.extend(parts.into_iter().map(|part| (inode, part)));
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn nothing_is_executed_that_contradicts_what_another_session_remembers_and_nobody_waits_for_ever(
         steps in proptest::collection::vec(step(), 1..80),

@@ -24,7 +24,7 @@ pub(crate) struct Waiter {
     session: SessionId,
     inodes: BTreeSet<Inode>,
     pub(crate) asked: HashMap<(SessionId, Need), Asked>,
-    /// Sessions that have open what is about to lose its last name.
+    /// Sessions that said to have it open.
     pub(crate) users: BTreeSet<SessionId>,
 }
 
@@ -82,7 +82,7 @@ impl Waiting {
             for ((asked, need), state) in &mut waiter.asked {
                 if *asked == session && *state == Asked::Recalled(number) {
                     *state = Asked::Done;
-                    if open && matches!(need, Need::Gone(_)) {
+                    if open && matches!(need, Need::Gone(_) | Need::Writers(_)) {
                         waiter.users.insert(session);
                     }
                 }

@@ -12,7 +12,7 @@ pub struct Context<'a> {
     pub caller: Caller,
     /// The session that asks.
     pub session: SessionId,
-    /// Other sessions that have open what loses its last name.
+    /// Other sessions that have open what loses its last name, or for writing what is opened for that.
     pub users: &'a [SessionId],
     /// The filesystem.
     pub filesystem: FilesystemId,

@@ -36,6 +36,7 @@ pub const fn is_mutation(op: &MetaOp) -> bool {
         | MetaOp::Open { .. }
         | MetaOp::ReadMap(_)
         | MetaOp::Write { .. }
+        | MetaOp::OpenWriting { .. }
         | MetaOp::GetSpace => false,
     }
 }
@@ -68,6 +69,11 @@ pub fn execute(tx: &mut dyn Transaction, cx: &mut Context<'_>, op: &MetaOp) -> R
         MetaOp::Write { inode } => {
             session::check(tx, cx.session, true)?;
             ops::open::run(tx, cx, *inode)
+        }
+        MetaOp::OpenWriting { inode } => {
+            session::check(tx, cx.session, true)?;
+            inodes::file(tx, *inode)?;
+            Ok(MetaReply::Writers { others: !cx.users.is_empty() })
         }
         MetaOp::ReadMap(op) => ops::read_map::run(tx, cx, op),
         MetaOp::Commit(op) => ops::commit::run(tx, cx, op),

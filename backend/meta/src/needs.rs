@@ -42,6 +42,7 @@ pub fn needs(tx: &dyn Transaction, cx: &Context<'_>, op: &MetaOp) -> Result<Vec<
         MetaOp::CommitFiles(commits) => commits.iter().map(|op| Need::Data(op.inode)).collect(),
         MetaOp::Compact(op) => vec![Need::Data(op.inode)],
         MetaOp::Write { inode } => vec![Need::Write(*inode)],
+        MetaOp::OpenWriting { inode } => vec![Need::Writers(*inode)],
         MetaOp::Allocate(op) => vec![Need::Data(op.inode)],
         MetaOp::CopyRange(op) => vec![Need::Read(op.from), Need::Data(op.to)],
         // A file that nobody else knows; times that others see some time later; and what is not of an inode.

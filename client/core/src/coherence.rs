@@ -88,13 +88,13 @@ impl Core {
     }
 
     /// Asks the owner to let this session hold back what it writes to a file, until it may.
-    /// `from_mapping`: also while a recall waits for the kernel to write it.
-    pub(crate) async fn hold_writing(&self, file: &Pinned, from_mapping: bool) -> Result<(), FsError> {
+    /// `pages`: also while a recall waits for the kernel to have it written.
+    pub(crate) async fn hold_writing(&self, file: &Pinned, pages: bool) -> Result<(), FsError> {
         if self.session.is_read_only() {
             return Err(weft_wire::meta::MetaError::ReadOnly.into());
         }
         loop {
-            let goes_on = |recall: Recall| recall.is_none() || (from_mapping && recall.is_dropping());
+            let goes_on = |recall: Recall| recall.is_none() || (pages && recall.is_dropping());
             self.recalled(file, goes_on, OPERATION_MAX).await?;
             {
                 let state = file.lock();
@@ -131,9 +131,11 @@ impl Core {
         self.recalled(file, |recall| recall.is_none(), OPERATION_MAX).await
     }
 
-    /// Before a read: waits while the file is withheld for another session. While the kernel drops its pages it may wait for
-    /// this very read: it goes on then, and the pages are dropped again.
-    pub(crate) async fn may_read(&self, file: &Pinned) -> Result<(), FsError> {
+    /// Before a request for which the kernel keeps pages locked, a read or a write through its cache: waits while the file is
+    /// withheld for another session. While the kernel drops its pages it may wait for this very request: it goes on then, and
+    /// the pages are dropped again where they may have been filled by it.
+    pub(crate) async fn may_fill(&self, file: &Pinned) -> Result<(), FsError> {
+        let arrived = file.lock().drops;
         loop {
             let recall = file.lock().recall;
             match recall {
@@ -141,11 +143,12 @@ impl Core {
                 Recall::Blocked => self.unblocked(file).await?,
                 Recall::Dropping { .. } => {
                     let dropped = self.recalled(file, |recall| !recall.is_dropping(), DROPPED_SOON).await;
-                    if dropped == Err(FsError::TimedOut)
-                        && let Recall::Dropping { released } = &mut file.lock().recall
-                    {
-                        *released += 1;
-                        return Ok(());
+                    if dropped == Err(FsError::TimedOut) {
+                        let mut state = file.lock();
+                        if state.recall.is_dropping() {
+                            state.refills(arrived);
+                            return Ok(());
+                        }
                     }
                 }
             }

@@ -106,12 +106,30 @@ pub(crate) struct FileState {
     /// Whether what is written may be held back, beside other sessions.
     pub(crate) writing: Writing,
     pub(crate) recall: Recall,
+    /// How often the kernel was told to drop its pages.
+    pub(crate) drops: u64,
     /// Open handles.
     pub(crate) handles: u32,
+    /// Those of them that may write.
+    pub(crate) writers: u32,
     pins: u32,
 }
 
 impl FileState {
+    /// The kernel is told to drop its pages, from now on.
+    pub(crate) const fn drops(&mut self) {
+        self.drops += 1;
+        self.recall = Recall::Dropping { refilled: false };
+    }
+
+    /// A request for pages is let go on that came when they had been dropped so often. The kernel waits for those that came
+    /// before it began to drop them, and drops their pages.
+    pub(crate) fn refills(&mut self, arrived: u64) {
+        if let Recall::Dropping { refilled } = &mut self.recall {
+            *refilled |= arrived == self.drops;
+        }
+    }
+
     /// Whether the length is being changed. What is written meanwhile would be cut off with what was there before,
     /// although its writer may have been told that the change failed.
     pub(crate) const fn is_resizing(&self) -> bool {

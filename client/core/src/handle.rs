@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::FsError;
@@ -52,6 +52,8 @@ const HANDLES_MAX: usize = 1 << 20;
 pub(crate) struct OpenFile {
     pub(crate) file: Pinned,
     pub(crate) mode: OpenMode,
+    /// It is read and written around the kernel's pages.
+    direct: AtomicBool,
     readahead: Mutex<Readahead>,
     /// Failures of the file that this handle was told of.
     told: AtomicU64,
@@ -67,6 +69,21 @@ impl OpenFile {
     /// Whether a file is read by this handle for the first time in this state.
     pub(crate) fn is_first_read(&self, state: u64) -> bool {
         self.noted.swap(state, Ordering::Relaxed) != state
+    }
+
+    fn closed(&self) {
+        let mut state = self.file.lock();
+        state.handles -= 1;
+        state.writers -= u32::from(self.mode.write);
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
+    }
+
+    /// To be called before anybody writes.
+    pub(crate) fn go_around_pages(&self) {
+        self.direct.store(true, Ordering::Relaxed);
     }
 
     /// A failure to write that this handle was not told of; it is now.
@@ -97,11 +114,20 @@ impl Handles {
         let told = {
             let mut state = file.lock();
             state.handles += 1;
+            state.writers += u32::from(mode.write);
             AtomicU64::new(state.failures)
         };
         open.insert(
             id,
-            Arc::new(OpenFile { file, mode, readahead: Mutex::default(), told, noted: AtomicU64::new(0) }),
+            Arc::new(OpenFile {
+                file,
+                mode,
+                // Where its end is only core knows.
+                direct: AtomicBool::new(mode.append),
+                readahead: Mutex::default(),
+                told,
+                noted: AtomicU64::new(0),
+            }),
         );
         Ok(id)
     }
@@ -113,7 +139,7 @@ impl Handles {
 
     pub(crate) fn close(&self, id: HandleId) -> Option<Arc<OpenFile>> {
         let closed = self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
-        closed.file.lock().handles -= 1;
+        closed.closed();
         Some(closed)
     }
 
@@ -121,7 +147,7 @@ impl Handles {
     pub(crate) fn close_all(&self) {
         let closed = core::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
         for open in closed.values() {
-            open.file.lock().handles -= 1;
+            open.closed();
         }
     }
 }

@@ -20,11 +20,11 @@ pub(crate) enum Recall {
     /// None is under way.
     #[default]
     None,
-    /// The kernel is told to drop its pages. It waits for reads that it has asked for: these go on, and each one that began
-    /// meanwhile may have filled a page again.
+    /// The kernel is told to drop its pages. It waits for those that it has asked us to read or to write: these requests go on,
+    /// and one that came meanwhile may have filled a page again.
     Dropping {
-        /// Reads that were let go on.
-        released: u64,
+        /// There was such a one.
+        refilled: bool,
     },
     /// Nothing is read or written until the other session's operation may be executed.
     Blocked,

@@ -127,7 +127,7 @@ impl Adapter {
     fn later_held<T, W, A, B>(&self, mut reply: Reply, work: W, answer: A, give_back: B)
     where
         T: Send,
-        W: Future<Output = Result<T, FsError>> + Send + 'static,
+        W: Future<Output = Result<T, Errno>> + Send + 'static,
         A: FnOnce(Reply, T) + Send + 'static,
         B: FnOnce(T) + Send + 'static,
     {
@@ -136,7 +136,10 @@ impl Adapter {
             let mut work = pin!(work);
             tokio::select! {
                 biased;
-                result = &mut work => finish(reply, result, answer),
+                result = &mut work => match result {
+                    Ok(held) => answer(reply, held),
+                    Err(error) => reply.error(error),
+                },
                 () = interrupted => {
                     reply.error(Errno::INTR);
                     if let Ok(held) = work.await {
@@ -154,6 +157,7 @@ impl Adapter {
     {
         let (core, holder) = (Arc::clone(&self.core), Arc::clone(&self.core));
         let answer = move |reply: Reply, found| answer_entry(&core, reply, &found);
+        let work = async move { work.await.map_err(|error| errno(&error)) };
         self.later_held(reply, work, answer, move |found| holder.forget(found.inode, 1));
     }
 }

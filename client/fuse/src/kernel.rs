@@ -18,7 +18,7 @@ pub(crate) const THREADS: usize = 2;
 const READ_AHEAD_KIB: u32 = 4096;
 
 /// What is asked for, and why.
-const WANTED: [(u64, &str); 16] = [
+const WANTED: [(u64, &str); 15] = [
     (ASYNC_READ, "a sequential reader's requests are under way together"),
     (BIG_WRITES, "requests of 1 MiB"),
     (MAX_PAGES, "requests of 1 MiB"),
@@ -31,7 +31,6 @@ const WANTED: [(u64, &str); 16] = [
         EXPORT_SUPPORT,
         "LOOKUP of . and .. is answered: handles of files (open_by_handle_at) outlive the kernel's cache",
     ),
-    (DIRECT_IO_ALLOW_MMAP, "files that are written beside other mounts can be mapped too"),
     (POSIX_LOCKS, "locks of fcntl are granted across mounts"),
     (FLOCK_LOCKS, "locks of flock as well"),
     (DONT_MASK, "the umask counts only where there is no default access list"),
@@ -42,7 +41,7 @@ const WANTED: [(u64, &str); 16] = [
 
 /// What is not, and why. A test sees that every bit is in one of the two tables.
 #[cfg(test)]
-const LEFT_OUT: [(u64, &str); 26] = [
+const LEFT_OUT: [(u64, &str); 27] = [
     (HANDLE_KILLPRIV, "superseded by its second version"),
     (ATOMIC_O_TRUNC, "the kernel truncates by SETATTR after OPEN, which core does in one operation anyway"),
     (WRITEBACK_CACHE, "the kernel would decide when data is dirty"),
@@ -55,6 +54,7 @@ const LEFT_OUT: [(u64, &str); 26] = [
     (NO_OPEN_SUPPORT, "open files have state in core"),
     (NO_OPENDIR_SUPPORT, "only says that OPENDIR may be refused for good; it is answered at once"),
     (ABORT_ERROR, "an aborted connection and an unmounted one end alike"),
+    (DIRECT_IO_ALLOW_MMAP, "what another mount writes as well must not be mapped for writing: ENODEV says so"),
     (MAP_ALIGNMENT, "of virtiofs"),
     (SUBMOUNTS, "of virtiofs"),
     (HAS_INODE_DAX, "of virtiofs"),
@@ -88,13 +88,12 @@ pub(crate) fn terms() -> Terms {
 /// filesystem in memory: 5 GB/s instead of 1.4 by requests of 1 MiB), but it leaves it to the filesystem then to take
 /// set-user-id bits and capabilities from the file, and not every kernel drops the pages that others have of it.
 ///
-/// `shared`: beside other mounts, what writes goes around the page cache. The kernel holds its pages locked while it waits for a
-/// write of them, and could not be told meanwhile to drop them for another mount.
-pub(crate) const fn open_flags(flags: u32, shared: bool) -> u32 {
+/// `direct`: around the page cache, which is also what keeps a file from being mapped for writing by several (ENODEV).
+pub(crate) const fn open_flags(flags: u32, direct: bool) -> u32 {
     match flags & O_ACCMODE {
+        _ if direct => FOPEN_DIRECT_IO,
         // A descriptor that only reads is flushed all the same: locks of its process go then.
         O_RDONLY => FOPEN_KEEP_CACHE,
-        _ if shared => FOPEN_DIRECT_IO,
         _ => FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
     }
 }

@@ -145,6 +145,9 @@ pub enum What {
     /// Everything: its last name goes. Whether it is open decides how long it stays.
     #[n(4)]
     Gone,
+    /// Nothing: it is to say whether it has the file open for writing.
+    #[n(5)]
+    Writers,
 }
 
 impl Call for WatchRecalls {
@@ -176,7 +179,7 @@ pub struct Ack {
     /// Which.
     #[n(0)]
     pub number: u64,
-    /// The session has the inode open.
+    /// The session has the inode open; when asked for [`What::Writers`], for writing.
     #[n(1)]
     pub open: bool,
 }

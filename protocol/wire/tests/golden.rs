@@ -265,7 +265,7 @@ fn golden_coherence() {
         &WatchRecalls { filesystem, session, term, after: 3 },
         "8450f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5505e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e82050603",
     );
-    let what = [What::Name(name("n")), What::Attributes, What::Writing, What::All, What::Gone];
+    let what = [What::Name(name("n")), What::Attributes, What::Writing, What::All, What::Gone, What::Writers];
     let recalls = (4..).zip(what).map(|(number, what)| Recall { number, inode: Inode::new(9), what });
     golden(
         &Recalls { recalls: recalls.collect(), attach: true },
@@ -276,6 +276,8 @@ fn golden_coherence() {
         "8450f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5505e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e820506818204f5",
     );
     golden(&MetaOp::Write { inode: Inode::new(9) }, "8218198109");
+    golden(&MetaOp::OpenWriting { inode: Inode::new(9) }, "82181a818109");
+    golden(&MetaReply::Writers { others: true }, "820f81f5");
     golden(&MetaReply::Absent, "820e80");
     golden(&MetaError::NotAttached, "181e");
 }

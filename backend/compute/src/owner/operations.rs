@@ -180,12 +180,15 @@ impl Owner {
         waited: Option<WaitId>,
         stamp: &mut Stamp,
     ) -> Outcome {
-        match self.admit_needs(tx, &self.context(keys, call, view, &[]), call, waited) {
+        let users = match self.admit_needs(tx, &self.context(keys, call, view, &[]), call, waited) {
             Err(refusal) => return Outcome::Nothing(Err(refusal)),
             Ok(Admission::Wait(id)) => return Outcome::Recalled(id),
-            Ok(Admission::Go(given, _)) => *stamp = given,
-        }
-        Outcome::Nothing(execute(tx, &mut self.context(keys, call, view, &[]), &call.op))
+            Ok(Admission::Go(given, users)) => {
+                *stamp = given;
+                users
+            }
+        };
+        Outcome::Nothing(execute(tx, &mut self.context(keys, call, view, &users), &call.op))
     }
 
     fn mutate(

@@ -416,8 +416,7 @@ async fn metadata_goes_on_without_one_of_the_drives_of_its_log() {
     compute.stop().await;
     let compute = cluster.start();
     for name in ["before", "without it"] {
-        let next = mount.next(lookup(name));
-        call(&cluster.frontend, &compute, next).await.expect("is there");
+        mount.ask(&compute, lookup(name)).await.expect("is there");
     }
     compute.stop().await;
 }

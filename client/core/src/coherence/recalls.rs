@@ -81,6 +81,11 @@ impl Core {
                 file
             }
             What::All | What::Gone => self.forget_all(inode, number).await,
+            What::Writers => {
+                let file = self.files.peek(inode);
+                let open = file.is_some_and(|file| file.lock().writers > 0);
+                return self.acknowledge(term, Ack { number, open }).await;
+            }
         };
         let open = file.as_ref().is_some_and(|file| {
             let state = file.lock();
@@ -130,16 +135,17 @@ impl Core {
     async fn forget_all(self: &Arc<Self>, inode: Inode, number: u64) -> Option<Pinned> {
         let file = self.files.find(inode);
         if let Some(file) = &file {
-            self.turn(file, Recall::Dropping { released: 0 }).await;
+            self.turn(file, Recall::Dropping { refilled: false }).await;
         }
         self.names.forget(inode);
         loop {
-            let released = file.as_ref().map(|file| file.lock().recall);
+            if let Some(file) = &file {
+                file.lock().drops();
+            }
             self.tell_kernel(move |kernel| kernel.forget_data(inode)).await;
             let Some(file) = &file else { break };
             let mut state = file.lock();
-            // A read that went on meanwhile may have filled a page again.
-            if Some(state.recall) == released {
+            if state.recall == (Recall::Dropping { refilled: false }) {
                 state.recall = Recall::Blocked;
                 break;
             }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use weft_types::Inode;
-use weft_wire::meta::{Attributes, FileKind, MetaError};
+use weft_wire::compute::MetaDone;
+use weft_wire::meta::{Attributes, Caller, FileKind, MetaError, MetaOp, MetaReply};
 
 use crate::coherence::RECALLED_PAUSE;
+use crate::session::OPERATION_MAX;
 use crate::{Core, FsError, HandleId, OpenMode};
 
 impl Core {
@@ -21,11 +23,44 @@ impl Core {
             let handle = self.open_known(inode, attributes, open)?;
             // What was recalled meanwhile was told not to be open: whoever recalled it may have removed it.
             if self.session.is_alone() || self.names.attributes(inode).is_some() {
-                return Ok(handle);
+                return self.beside_writers(inode, handle, open).await;
             }
             self.release(handle);
             sleep(RECALLED_PAUSE).await;
         }
+    }
+
+    /// What others write to as well is not written through the kernel's pages, nor by mappings: these could not be kept the
+    /// same as theirs.
+    async fn beside_writers(
+        self: &Arc<Self>,
+        inode: Inode,
+        handle: HandleId,
+        open: OpenMode,
+    ) -> Result<HandleId, FsError> {
+        if !open.write || self.session.is_alone() {
+            return Ok(handle);
+        }
+        // Counted already: of two that ask at the same time each hears of the other.
+        let asked = self.session.meta(Caller::default(), MetaOp::OpenWriting { inode });
+        let others = match timeout(OPERATION_MAX, asked).await.map_err(|_| FsError::TimedOut).flatten() {
+            Ok(MetaDone { reply: MetaReply::Writers { others }, .. }) => Ok(others),
+            Ok(_) => Err(FsError::Protocol),
+            Err(error) => Err(error),
+        };
+        if others.is_err() {
+            self.release(handle);
+        }
+        if others? {
+            self.handles.get(handle)?.go_around_pages();
+        }
+        Ok(handle)
+    }
+
+    /// Whether a handle is to be read and written around the kernel's pages, and cannot be mapped for writing by several: bytes
+    /// are appended where core finds the end, and what another mount had open for writing is the same for both.
+    pub fn is_direct(&self, handle: HandleId) -> bool {
+        self.handles.get(handle).is_ok_and(|open| open.is_direct())
     }
 
     /// Opens a file whose attributes are in memory. As [`open`](Self::open).

@@ -138,7 +138,7 @@ impl Core {
             return Err(FsError::BadHandle);
         }
         self.session.serving().await?;
-        self.may_read(&open.file).await?;
+        self.may_fill(&open.file).await?;
         self.note_read(&open);
         let len = len.min(READ_BYTES_MAX);
         let advice = open.advise(offset, len);
@@ -184,7 +184,7 @@ impl Core {
                     self.page_in(file, range.start.saturating_sub(ahead)..range.end).await?;
                 }
                 Err(Obstacle::Length) => {
-                    self.may_read(file).await?;
+                    self.may_fill(file).await?;
                     self.learn_length(file).await?;
                     continue;
                 }

@@ -25,6 +25,22 @@ const ROOM_PAUSE: Duration = Duration::from_millis(250);
 /// After this all that was committed before is counted by the owner.
 const SURE_AFTER: Duration = LAG.saturating_add(Duration::from_millis(500));
 
+/// How bytes came to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// By a call.
+    Call,
+    /// By the kernel, which writes pages of a mapping.
+    Mapping,
+}
+
+impl Origin {
+    /// Whether the kernel keeps pages locked until it is answered.
+    fn holds_pages(self, open: &OpenFile) -> bool {
+        self == Self::Mapping || !open.is_direct()
+    }
+}
+
 /// What became of bytes that were to be kept in memory.
 enum Stored {
     Kept,
@@ -48,7 +64,7 @@ impl Core {
         let at_once = self.session.is_serving() && !open.mode.sync && data.len() <= WRITE_BYTES_MAX;
         let may_write = {
             let state = open.file.lock();
-            self.may_write(&state) && !state.is_resizing()
+            self.may_write(&state) && !state.recall.is_dropping() && !state.is_resizing()
         };
         if !at_once || !may_write || !self.memory.dirty.try_take(len) {
             return None;
@@ -57,7 +73,7 @@ impl Core {
             self.memory.dirty.untake(len);
             return None;
         }
-        match self.store(&open, offset, data, false) {
+        match self.store(&open, offset, data, Origin::Call) {
             Ok(Stored::Kept) => Some(Ok(len)),
             Ok(Stored::NotHeld) => {
                 self.memory.dirty.untake(len);
@@ -75,7 +91,7 @@ impl Core {
     /// too much unwritten and for a minute nothing was committed, or when a change of the file's length takes as long; of a `sync` handle what [`fsync`](Self::fsync)
     /// says.
     pub async fn write(self: &Arc<Self>, handle: HandleId, offset: u64, data: &[u8]) -> Result<u32, FsError> {
-        self.write_from(handle, offset, data, false).await
+        self.write_from(handle, offset, data, Origin::Call).await
     }
 
     /// Writes a page of a mapping: as [`write`](Self::write), but always where it says, and it does not wait for what waits
@@ -89,7 +105,7 @@ impl Core {
         offset: u64,
         data: &[u8],
     ) -> Result<u32, FsError> {
-        self.write_from(handle, offset, data, true).await
+        self.write_from(handle, offset, data, Origin::Mapping).await
     }
 
     async fn write_from(
@@ -97,10 +113,14 @@ impl Core {
         handle: HandleId,
         offset: u64,
         data: &[u8],
-        from_mapping: bool,
+        origin: Origin,
     ) -> Result<u32, FsError> {
         let open = self.writable(handle, offset, data)?;
         self.session.serving().await?;
+        let pages = origin.holds_pages(&open);
+        if pages && origin == Origin::Call {
+            self.may_fill(&open.file).await?;
+        }
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -113,10 +133,10 @@ impl Core {
                 made => made?,
             };
             self.resized(&open.file).await?;
-            match self.store(&open, at, chunk, from_mapping) {
+            match self.store(&open, at, chunk, origin) {
                 Ok(Stored::NotHeld) => {
                     drop(taken);
-                    self.hold_writing(&open.file, from_mapping).await?;
+                    self.hold_writing(&open.file, pages).await?;
                     continue;
                 }
                 stored => {
@@ -225,16 +245,16 @@ impl Core {
         open: &OpenFile,
         offset: u64,
         data: &[u8],
-        from_mapping: bool,
+        origin: Origin,
     ) -> Result<Stored, FsError> {
         let mut state = open.file.lock();
-        // A page of a mapping that the kernel has to write before it drops it, for this very recall, is taken: its bytes have no
-        // other order than that.
-        let for_recall = from_mapping && state.recall.is_dropping();
+        // A page that the kernel has to have written before it drops it, for this very recall, is taken: its bytes have no other
+        // order than that.
+        let for_recall = origin.holds_pages(open) && state.recall.is_dropping();
         if !self.may_write(&state) && !for_recall {
             return Ok(Stored::NotHeld);
         }
-        let offset = if open.mode.append && !from_mapping { state.length() } else { offset };
+        let offset = if open.mode.append && origin == Origin::Call { state.length() } else { offset };
         let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= FILE_BYTES_MAX);
         if !fits || self.session.has_ended() {
             drop(state);

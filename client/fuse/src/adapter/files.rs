@@ -14,6 +14,7 @@ use weft_types::Inode;
 use super::locks::owner;
 use super::{Adapter, caller, finish};
 use crate::attributes::inode;
+use crate::errno::errno;
 use crate::kernel;
 
 /// `FALLOC_FL_KEEP_SIZE`.
@@ -45,8 +46,9 @@ async fn lose_privileges(core: &Arc<Core>, caller: Caller, inode: Inode) -> Resu
 impl Adapter {
     pub(super) fn open(&self, header: &Header, asked: Open, reply: Reply) {
         let (core, inode, mode) = (Arc::clone(&self.core), inode(header.node), open_mode(asked.flags));
-        let flags = kernel::open_flags(asked.flags, self.core.is_shared());
+        let (opened, flags) = (Arc::clone(&core), asked.flags);
         let answer = move |reply: Reply, handle: HandleId| {
+            let flags = kernel::open_flags(flags, opened.is_direct(handle));
             reply.answer(&Answer::opened(&Opened { handle: Handle::new(handle.get()), flags }));
         };
         if let Some(result) = core.try_open(inode, mode) {
@@ -54,7 +56,7 @@ impl Adapter {
         }
         let work = {
             let core = Arc::clone(&core);
-            async move { core.open(inode, mode).await }
+            async move { core.open(inode, mode).await.map_err(|error| errno(&error)) }
         };
         self.later_held(reply, work, answer, move |handle| core.release(handle));
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use weft_core::{Attributes, FsError, HandleId, MetaError, NewNode, RenameMode};
-use weft_fusedev::protocol::flags::{RENAME_EXCHANGE, RENAME_NOREPLACE};
+use weft_fusedev::protocol::flags::{O_EXCL, RENAME_EXCHANGE, RENAME_NOREPLACE};
 use weft_fusedev::protocol::{Answer, Create, MakeNode, Opened};
 use weft_fusedev::{Errno, Handle, Header, NodeId, Reply};
 
 use super::files::open_mode;
 use super::{Adapter, answer_entry, caller, finish, name, or_refuse, permission_bits};
 use crate::attributes::{entry, inode};
+use crate::errno::errno;
 use crate::kernel;
 
 impl Adapter {
@@ -112,19 +113,26 @@ impl Adapter {
         let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
         let name = or_refuse!(name(asked.name), reply);
         let open = open_mode(asked.flags);
-        let flags = kernel::open_flags(asked.flags, self.core.is_shared());
-        let work = async move { core.create(caller, parent, name, mode, umask, open).await };
-        self.answer_created(reply, work, flags);
+        let exclusive = asked.flags & O_EXCL != 0;
+        let work = async move {
+            core.create(caller, parent, name, mode, umask, open).await.map_err(|error| match error {
+                // Another mount was faster. The kernel looks the name up again, and opens what it finds if its caller may.
+                FsError::Refused(MetaError::Exists) if !exclusive => Errno::STALE,
+                error => errno(&error),
+            })
+        };
+        self.answer_created(reply, work, asked.flags);
     }
 
     /// Answers with what was made and is open.
     fn answer_created<W>(&self, reply: Reply, work: W, flags: u32)
     where
-        W: Future<Output = Result<(Attributes, HandleId), FsError>> + Send + 'static,
+        W: Future<Output = Result<(Attributes, HandleId), Errno>> + Send + 'static,
     {
         let (core, holder) = (Arc::clone(&self.core), Arc::clone(&self.core));
         let answer = move |reply: Reply, (found, handle): (_, HandleId)| {
             let _telling = core.telling();
+            let flags = kernel::open_flags(flags, core.is_direct(handle));
             let opened = Opened { handle: Handle::new(handle.get()), flags };
             reply.answer(&Answer::created(&entry(&core, &found), &opened));
         };
@@ -138,8 +146,10 @@ impl Adapter {
     pub(super) fn create_unnamed(&self, header: &Header, asked: &Create<'_>, reply: Reply) {
         let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
-        let (open, flags) = (open_mode(asked.flags), kernel::open_flags(asked.flags, self.core.is_shared()));
-        let work = async move { core.create_unnamed(caller, parent, mode, umask, open).await };
+        let (open, flags) = (open_mode(asked.flags), asked.flags);
+        let work = async move {
+            core.create_unnamed(caller, parent, mode, umask, open).await.map_err(|error| errno(&error))
+        };
         self.answer_created(reply, work, flags);
     }
 }

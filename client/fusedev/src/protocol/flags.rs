@@ -98,6 +98,8 @@ pub const O_ACCMODE: u32 = 0o3;
 pub const O_RDONLY: u32 = 0o0;
 /// `open` flags: writes are durable when they return (`O_SYNC` has this bit too).
 pub const O_DSYNC: u32 = 0o10_000;
+/// `open` flags: what has the name already is not opened.
+pub const O_EXCL: u32 = 0o200;
 /// Writes go to the end.
 pub const O_APPEND: u32 = 0o2000;
 

@@ -184,6 +184,13 @@ pub enum MetaOp {
         #[n(0)]
         inode: Inode,
     },
+    /// The session has opened a regular file for writing. Answers [`Writers`](super::MetaReply::Writers).
+    #[n(26)]
+    OpenWriting {
+        /// Which file.
+        #[n(0)]
+        inode: Inode,
+    },
 }
 
 /// Most files of one [`MetaOp::CommitFiles`].

@@ -58,6 +58,13 @@ pub enum MetaReply {
     /// There is no such name: the answer to a lookup.
     #[n(14)]
     Absent,
+    /// Who else writes to a file.
+    #[n(15)]
+    Writers {
+        /// Another session has it open for writing.
+        #[n(0)]
+        others: bool,
+    },
 }
 
 /// How far an operation on a range of a file has come.

@@ -14,10 +14,11 @@ async fn an_owner_whose_lease_ran_out_answers_nothing_reads_included() {
     let owner = bench.open_with(lease(1, Duration::ZERO)).await;
     let mut frontend = Frontend::attach(&owner).await;
     frontend.ask(&owner, create("a")).await.expect("made");
-    let (read, write) = (frontend.call(lookup("a")), frontend.call(create("b")));
+    let read = placed(&owner, &frontend.call(lookup("a")));
+    let write = Meta { term: read.term, ..frontend.call(create("b")) };
     tokio::time::advance(10 * SECOND).await;
-    assert_eq!(meta(&owner, NODE, &read).await, Err(Fault::NotServing));
-    assert_eq!(meta(&owner, NODE, &write).await, Err(Fault::NotServing));
+    assert_eq!(owner.meta(NODE, &read, view).await, Err(Fault::NotServing));
+    assert_eq!(owner.meta(NODE, &write, view).await, Err(Fault::NotServing));
     assert_eq!(owner.renew_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
     assert_eq!(owner.close_session(NODE, frontend.session, Instant::now()), Err(Fault::NotServing));
     let opened = owner.open_session(NODE, &asked(true), fresh_session(), Instant::now());
@@ -25,7 +26,7 @@ async fn an_owner_whose_lease_ran_out_answers_nothing_reads_included() {
     assert!(!owner.attend(Instant::now()), "nor does it take note of who is not heard of");
     // Nobody else began meanwhile.
     owner.lease().renew(Instant::now(), 10 * SECOND);
-    meta(&owner, NODE, &read).await.expect("answers again").expect("is there");
+    owner.meta(NODE, &read, view).await.expect("answers again").expect("is there");
 }
 
 #[tokio::test(start_paused = true)]
