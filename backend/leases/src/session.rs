@@ -1,6 +1,6 @@
 //! A session's place, and what it was asked to forget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use weft_types::Inode;
@@ -21,23 +21,50 @@ pub(crate) struct Attached {
     pub(crate) term: Option<Term>,
     /// The number of its last recall.
     pub(crate) last: u64,
-    pub(crate) pending: BTreeMap<u64, Pending>,
+    pending: BTreeMap<u64, Pending>,
+    /// The same by inode.
+    inodes: HashMap<Inode, BTreeSet<u64>>,
     /// When it was last seen to get on with what it has to commit.
     pub(crate) active: Instant,
 }
 
 impl Attached {
-    pub(crate) const fn new(now: Instant) -> Self {
-        Self { term: None, last: 0, pending: BTreeMap::new(), active: now }
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { term: None, last: 0, pending: BTreeMap::new(), inodes: HashMap::new(), active: now }
     }
 
     /// Whether it was asked to forget anything of an inode.
     pub(crate) fn is_recalled(&self, inode: Inode) -> bool {
-        self.pending.values().any(|pending| pending.inode == inode)
+        self.inodes.contains_key(&inode)
+    }
+
+    /// The recall that waits the longest to be acknowledged.
+    pub(crate) fn oldest(&self) -> Option<&Pending> {
+        self.pending.values().next()
+    }
+
+    /// A recall is acknowledged.
+    pub(crate) fn take(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        if let Some(numbers) = self.inodes.get_mut(&pending.inode) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.inodes.remove(&pending.inode);
+            }
+        }
+        Some(pending)
+    }
+
+    /// It need not forget anything of an inode any more.
+    pub(crate) fn cancel(&mut self, inode: Inode) {
+        for number in self.inodes.remove(&inode).into_iter().flatten() {
+            self.pending.remove(&number);
+        }
     }
 
     pub(crate) fn recall(&mut self, inode: Inode, what: What, now: Instant) -> u64 {
         self.last += 1;
+        self.inodes.entry(inode).or_default().insert(self.last);
         self.pending.insert(self.last, Pending { inode, what, issued: now });
         self.last
     }

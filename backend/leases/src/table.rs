@@ -88,7 +88,7 @@ impl Leases {
         if !self.sessions.contains_key(&session) {
             return Err(NotAttached);
         }
-        self.waiting.forget(session, None);
+        self.waiting.forget_all_of(session);
         self.sessions.insert(session, Attached::new(now));
         self.held.drop_session(session);
         let place = self.place(session, now);
@@ -111,7 +111,7 @@ impl Leases {
 
     /// A session has ended: it holds nothing any more.
     pub fn end(&mut self, session: SessionId) {
-        self.waiting.forget(session, None);
+        self.waiting.forget_all_of(session);
         self.sessions.remove(&session);
         self.held.drop_session(session);
         if self.alone == Some(session) {
@@ -144,8 +144,8 @@ impl Leases {
         let unattached = self.sessions.values().any(|attached| attached.term.is_none());
         if !unattached && !asked && !needs.iter().any(|need| self.must_queue(session, need, waited)) {
             let leased = self.grant(session, needs, waited);
-            let users = waited.and_then(|id| self.waiting.get(id)).map(|waiter| waiter.users.clone());
-            let users = users.unwrap_or_default().into_iter().collect();
+            let users = waited.and_then(|id| self.waiting.get(id)).map(|waiter| waiter.users());
+            let users = users.unwrap_or_default();
             return Ok(Verdict::Go { stamp: Stamp { term, recalled, leased }, users });
         }
         let id = waited.unwrap_or_else(|| self.waiting.join(session));
@@ -172,7 +172,7 @@ impl Leases {
             for (other, mode) in others {
                 let Some(what) = need.conflict(mode) else { continue };
                 let key = (other, need.clone());
-                let asked = waited.and_then(|id| self.waiting.get(id)).map(|waiter| waiter.asked.get(&key));
+                let asked = waited.and_then(|id| self.waiting.get(id)).map(|waiter| waiter.asked(&key));
                 match asked {
                     // It goes on holding other things of the inode.
                     Some(Some(Asked::Done)) if need.spares(mode) => continue,
@@ -181,9 +181,8 @@ impl Leases {
                         if let Some(attached) = self.sessions.get_mut(&other) {
                             let number = attached.recall(need.inode(), what, now);
                             self.issued = true;
-                            let waiter = waited.and_then(|id| self.waiting.get(id));
-                            if let Some(waiter) = waiter {
-                                waiter.asked.insert(key, Asked::Recalled(number));
+                            if let Some(id) = waited {
+                                self.waiting.recalled(id, key, number);
                             }
                         }
                     }
@@ -215,18 +214,18 @@ impl Leases {
         }
         for need in needs {
             self.held.raise(need.inode(), session, need.grants());
-            // Who came later may have heard before that this session has forgotten: it asks again.
-            self.cancel(session, need.inode());
+            self.ask_anew(session, need.inode());
         }
         true
     }
 
-    /// A session got something of an inode after it was asked to forget it, or had done so: it is asked anew.
-    fn cancel(&mut self, session: SessionId, inode: Inode) {
+    /// A session gets more of an inode, of which it was asked to forget something or has done so, by those that wait behind
+    /// this: it is asked anew.
+    fn ask_anew(&mut self, session: SessionId, inode: Inode) {
         if let Some(attached) = self.sessions.get_mut(&session) {
-            attached.pending.retain(|_, pending| pending.inode != inode);
+            attached.cancel(inode);
         }
-        self.waiting.forget(session, Some(inode));
+        self.waiting.forget_of(session, inode);
     }
 
     /// Whether a session is the only one, so that nothing of it is counted.
@@ -296,7 +295,7 @@ impl Leases {
             return;
         };
         for ack in acks {
-            let Some(pending) = attached.pending.remove(&ack.number) else { continue };
+            let Some(pending) = attached.take(ack.number) else { continue };
             let open = ack.open.then_some(HoldMode::Open);
             match pending.what {
                 What::Name(_) | What::Attributes | What::Writers => {}
@@ -309,8 +308,7 @@ impl Leases {
 
     /// A session was seen to commit something.
     pub(crate) fn progressed(&mut self, session: SessionId, now: Instant) {
-        if let Some(attached) =
-            self.sessions.get_mut(&session).filter(|attached| !attached.pending.is_empty())
+        if let Some(attached) = self.sessions.get_mut(&session).filter(|attached| attached.oldest().is_some())
         {
             attached.active = now;
         }
@@ -319,7 +317,7 @@ impl Leases {
     /// Sessions that did not forget in time what they were asked to, or did not attach.
     pub fn overdue(&self, now: Instant) -> Vec<SessionId> {
         let since = |moment: Instant| now.saturating_duration_since(moment);
-        let late = |session: &SessionId, attached: &Attached| match attached.pending.values().next() {
+        let late = |session: &SessionId, attached: &Attached| match attached.oldest() {
             _ if self.held.count(*session) > HELD_MAX_EVER => true,
             _ if attached.term.is_none() => since(attached.active) > ATTACH_MAX,
             Some(oldest) => {

@@ -252,6 +252,29 @@ proptest! {
     }
 }
 
+/// One that came earlier is told the attributes that the session had forgotten for one that came later.
+#[test]
+fn what_a_session_got_after_it_forgot_is_asked_of_it_anew() {
+    let mut world = World::new();
+    let inode = Inode::new(2);
+    world.settle();
+    (0..2).for_each(|client| world.ask(client, Need::Read(inode)));
+    world.ask(1, Need::Data(inode));
+    world.ask(0, Need::Name(inode, name(0)));
+    for client in [1, 0] {
+        world.hear(client);
+        world.forget(client);
+    }
+    let waiting = |world: &World| [0, 1].map(|client: usize| world.clients[client].waits.is_some());
+    assert_eq!(waiting(&world), [true, true]);
+    world.ask(1, Need::Read(inode));
+    assert_eq!(waiting(&world), [true, false]);
+    assert!(world.clients[1].remembers.contains(&(inode, Part::Attributes)));
+    world.ask(0, Need::Read(inode));
+    assert_eq!(waiting(&world), [true, false], "what was forgotten is known again");
+    world.settle();
+}
+
 #[test]
 fn who_does_not_forget_in_time_is_overdue_unless_it_is_seen_to_commit() {
     let mut world = World::new();

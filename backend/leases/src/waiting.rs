@@ -23,9 +23,21 @@ pub(crate) enum Asked {
 pub(crate) struct Waiter {
     session: SessionId,
     inodes: BTreeSet<Inode>,
-    pub(crate) asked: HashMap<(SessionId, Need), Asked>,
+    asked: HashMap<(SessionId, Need), Asked>,
     /// Sessions that said to have it open.
-    pub(crate) users: BTreeSet<SessionId>,
+    users: BTreeSet<SessionId>,
+}
+
+impl Waiter {
+    /// What became of the recall from a session of what stands in the way of a need.
+    pub(crate) fn asked(&self, key: &(SessionId, Need)) -> Option<Asked> {
+        self.asked.get(key).copied()
+    }
+
+    /// Sessions that said to have it open.
+    pub(crate) fn users(&self) -> Vec<SessionId> {
+        self.users.iter().copied().collect()
+    }
 }
 
 /// Who waits, and for which inodes.
@@ -34,6 +46,8 @@ pub(crate) struct Waiting {
     last: u64,
     waiters: BTreeMap<WaitId, Waiter>,
     wanted: HashMap<Inode, BTreeSet<WaitId>>,
+    /// Which operation waits for a recall of a session, and what it needs: of each that was sent and is not acknowledged.
+    recalls: HashMap<(SessionId, u64), (WaitId, Need)>,
 }
 
 impl Waiting {
@@ -48,6 +62,11 @@ impl Waiting {
 
     pub(crate) fn leave(&mut self, id: WaitId) {
         let Some(waiter) = self.waiters.remove(&id) else { return };
+        for ((session, _), asked) in waiter.asked {
+            if let Asked::Recalled(number) = asked {
+                self.recalls.remove(&(session, number));
+            }
+        }
         for inode in waiter.inodes {
             if let Some(wanted) = self.wanted.get_mut(&inode) {
                 wanted.remove(&id);
@@ -58,8 +77,16 @@ impl Waiting {
         }
     }
 
-    pub(crate) fn get(&mut self, id: WaitId) -> Option<&mut Waiter> {
-        self.waiters.get_mut(&id)
+    pub(crate) fn get(&self, id: WaitId) -> Option<&Waiter> {
+        self.waiters.get(&id)
+    }
+
+    /// A session was sent a recall of what stands in the way of a need.
+    pub(crate) fn recalled(&mut self, id: WaitId, key: (SessionId, Need), number: u64) {
+        if let Some(waiter) = self.waiters.get_mut(&id) {
+            self.recalls.insert((key.0, number), (id, key.1.clone()));
+            waiter.asked.insert(key, Asked::Recalled(number));
+        }
     }
 
     pub(crate) fn want(&mut self, id: WaitId, inode: Inode) {
@@ -78,26 +105,37 @@ impl Waiting {
 
     /// A recall of a session was done.
     pub(crate) fn done(&mut self, session: SessionId, number: u64, open: bool) {
-        for waiter in self.waiters.values_mut() {
-            for ((asked, need), state) in &mut waiter.asked {
-                if *asked == session && *state == Asked::Recalled(number) {
-                    *state = Asked::Done;
-                    if open && matches!(need, Need::Gone(_) | Need::Writers(_)) {
-                        waiter.users.insert(session);
-                    }
+        let Some((id, need)) = self.recalls.remove(&(session, number)) else { return };
+        let Some(waiter) = self.waiters.get_mut(&id) else { return };
+        if open && matches!(need, Need::Gone(_) | Need::Writers(_)) {
+            waiter.users.insert(session);
+        }
+        waiter.asked.insert((session, need), Asked::Done);
+    }
+
+    /// What a session was asked to forget of an inode does not count any more.
+    pub(crate) fn forget_of(&mut self, session: SessionId, inode: Inode) {
+        for id in self.wanted.get(&inode).into_iter().flatten() {
+            let Some(waiter) = self.waiters.get_mut(id) else { continue };
+            waiter.asked.retain(|(asked, need), state| {
+                let forgotten = *asked == session && need.inode() == inode;
+                if forgotten && let Asked::Recalled(number) = state {
+                    self.recalls.remove(&(session, *number));
                 }
-            }
+                if forgotten && matches!(need, Need::Gone(_) | Need::Writers(_)) {
+                    waiter.users.remove(&session);
+                }
+                !forgotten
+            });
         }
     }
 
-    /// What a session was asked for does not count any more: of one inode, or of all.
-    pub(crate) fn forget(&mut self, session: SessionId, inode: Option<Inode>) {
+    /// Nothing that a session was asked for counts any more.
+    pub(crate) fn forget_all_of(&mut self, session: SessionId) {
         for waiter in self.waiters.values_mut() {
-            let spared = |need: &Need| inode.is_some_and(|inode| inode != need.inode());
-            waiter.asked.retain(|(asked, need), _| *asked != session || spared(need));
-            if inode.is_none() {
-                waiter.users.remove(&session);
-            }
+            waiter.asked.retain(|(asked, _), _| *asked != session);
+            waiter.users.remove(&session);
         }
+        self.recalls.retain(|(asked, _), _| *asked != session);
     }
 }

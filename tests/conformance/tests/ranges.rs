@@ -90,7 +90,7 @@ fn holes_and_data_are_found() {
         assert!(first > 4 * MIB && first <= 5 * MIB, "{name}: {first}");
         assert_eq!(find(SeekFrom::Hole(0)), Ok(0), "{name}");
         let hole = find(SeekFrom::Hole(5 * MIB)).expect("there is a hole");
-        assert!(hole >= 5 * MIB + 4096 && hole < 12 * MIB, "{name}: {hole}");
+        assert!((5 * MIB + 4096..12 * MIB).contains(&hole), "{name}: {hole}");
         let second = find(SeekFrom::Data(hole)).expect("there is more");
         assert!(second > 6 * MIB && second <= 12 * MIB, "{name}: {second}");
         let last = find(SeekFrom::Hole(12 * MIB)).expect("the end at last");
