@@ -6,7 +6,7 @@ use weft_wire::meta::{Attributes, MetaError, MetaOp, MetaReply, Rename, RenameMo
 use crate::{Context, Transaction, dentries, inodes};
 
 /// The attributes of the directories in which an operation on names, which was done in this transaction or before, changed
-/// names, and of what it moved. Empty for any other operation.
+/// names, of what it moved, and of what got or lost extended attributes. Empty for any other operation.
 ///
 /// # Errors
 /// [`MetaError::Damaged`]
@@ -19,6 +19,8 @@ pub fn touched(tx: &dyn Transaction, cx: &Context<'_>, op: &MetaOp) -> Result<Ve
             vec![*parent]
         }
         MetaOp::Rename(op) => moved(tx, cx, op)?,
+        MetaOp::SetXattr(op) => vec![op.inode],
+        MetaOp::RemoveXattr { inode, .. } => vec![*inode],
         _ => Vec::new(),
     };
     // When the operation was done before, any of them may be gone.

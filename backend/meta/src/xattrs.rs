@@ -85,6 +85,7 @@ fn count(inode: &mut InodeRow, xattr: &Xattr) {
     let (name, both) = bytes_of(xattr);
     inode.xattr_name_bytes = inode.xattr_name_bytes.saturating_add(name);
     inode.xattr_bytes = inode.xattr_bytes.saturating_add(both);
+    inode.attributes.no_xattrs = false;
 }
 
 /// An inode has lost an extended attribute.
@@ -92,5 +93,6 @@ fn uncount(inode: &mut InodeRow, xattr: &Xattr) -> Result<(), MetaError> {
     let (name, both) = bytes_of(xattr);
     inode.xattr_name_bytes = inode.xattr_name_bytes.checked_sub(name).ok_or(MetaError::Damaged)?;
     inode.xattr_bytes = inode.xattr_bytes.checked_sub(both).ok_or(MetaError::Damaged)?;
+    inode.attributes.no_xattrs = inode.xattr_name_bytes == 0;
     Ok(())
 }

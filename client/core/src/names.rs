@@ -300,9 +300,10 @@ impl Names {
         lock(&self.attributes).remove(&inode);
     }
 
-    /// The names of an inode's extended attributes.
+    /// The names of an inode's extended attributes. That there are none, its attributes tell too.
     pub(crate) fn xattrs(&self, inode: Inode) -> Option<XattrNames> {
-        lock(&self.xattrs).get(&inode).cloned()
+        let known = lock(&self.xattrs).get(&inode).cloned();
+        known.or_else(|| self.attributes(inode)?.no_xattrs.then(|| Arc::clone(&self.no_xattrs)))
     }
 
     pub(crate) fn remember_xattrs(&self, ticket: Ticket, inode: Inode, names: XattrNames) {

@@ -113,6 +113,7 @@ fn attributes() -> Attributes {
         changed: at,
         created: at,
         change: 100,
+        no_xattrs: true,
     }
 }
 

@@ -71,6 +71,7 @@ fn attributes() -> Attributes {
         changed: at(3),
         created: at(4),
         change: 6,
+        no_xattrs: false,
     }
 }
 
@@ -231,6 +232,8 @@ fn golden_meta_answers() {
     golden(&opened, include_str!("golden/opened.hex").trim());
     let committed = MetaReply::Committed(vec![attributes()]);
     golden(&committed, include_str!("golden/committed.hex").trim());
+    let plain = Attributes { no_xattrs: true, ..attributes() };
+    golden(&plain, include_str!("golden/attributes-without-xattrs.hex").trim());
     golden(&MetaError::NoSpace, "08");
     let kill = AttributeChanges { kill_privileges: true, ..AttributeChanges::default() };
     golden(&kill, "87f6f6f6f6f6f6f5");

@@ -143,6 +143,7 @@ pub(crate) fn make_inode(
         changed: now,
         created: now,
         change: 1,
+        no_xattrs: true,
     };
     Ok(InodeRow {
         attributes,

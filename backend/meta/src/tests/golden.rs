@@ -43,6 +43,7 @@ fn attributes() -> Attributes {
         changed: at(3),
         created: at(4),
         change: 5,
+        no_xattrs: false,
     }
 }
 

@@ -141,6 +141,7 @@ impl Rows {
             let attributes = &row.attributes;
             let xattrs = self.xattrs.get(inode).copied().unwrap_or_default();
             assert_eq!((row.xattr_name_bytes, row.xattr_bytes), xattrs, "attributes of {inode}");
+            assert_eq!(attributes.no_xattrs, xattrs.0 == 0, "whether {inode} has any");
             assert_eq!(attributes.kind == FileKind::Symlink, self.symlinks.contains(inode));
             assert_eq!(attributes.kind == FileKind::File, row.key.is_some());
             let runs = self.runs.get(inode).map_or(&[][..], Vec::as_slice);

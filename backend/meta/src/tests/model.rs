@@ -74,6 +74,7 @@ impl Model {
             changed: at(self.now),
             created: at(self.now),
             change: 0,
+            no_xattrs: true,
         };
         let node = Node {
             attributes,
@@ -108,7 +109,8 @@ impl Model {
         };
         let allocated = node.bytes.iter().flatten().count() as u64;
         let allocated = ByteCount::new(allocated);
-        Ok(Attributes { links: links as u32, size, allocated, ..node.attributes.clone() })
+        let (links, no_xattrs) = (links as u32, node.xattrs.is_empty());
+        Ok(Attributes { links, size, allocated, no_xattrs, ..node.attributes.clone() })
     }
 
     /// Inodes without a name.

@@ -221,9 +221,9 @@ impl Core {
         Ok((attributes, file))
     }
 
-    /// A change of names was answered: what is remembered of these inodes, and of no other, is from before. Those that the
-    /// owner tells of are known anew, the others are asked for when somebody wants to know.
-    fn touched(
+    /// A change of names, or of extended attributes, was answered: what is remembered of these inodes, and of no other, is from
+    /// before. Those that the owner tells of are known anew, the others are asked for when somebody wants to know.
+    pub(super) fn touched(
         &self,
         inodes: &[Inode],
         done: Result<MetaDone, FsError>,

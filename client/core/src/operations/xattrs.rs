@@ -118,10 +118,11 @@ impl Core {
         let core = Arc::clone(self);
         let changed = async move {
             let _change = core.names.change([inode]);
-            let reply = core.session.meta(caller, op).await;
+            let done = core.session.meta(caller, op).await;
             core.names.forget_xattrs(inode);
-            core.names.forget_attributes(inode);
-            match reply?.reply {
+            // With the attributes as they are now: an earlier change that is answered after this one would say that there are
+            // no extended attributes.
+            match core.touched(&[inode], done)?.1 {
                 MetaReply::Done => Ok(()),
                 _ => Err(FsError::Protocol),
             }

@@ -33,6 +33,8 @@ use crate::backend::{Answer, Backend, Failure};
 /// How often recalls are looked for.
 const RECALLS_POLLED: Duration = Duration::from_millis(50);
 pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// How late, and which operations.
+pub(super) type Late = (Duration, fn(&MetaOp) -> bool);
 
 #[derive(Debug)]
 pub(super) struct Fake(Mutex<State>);
@@ -47,8 +49,8 @@ pub(super) struct State {
     pub(super) lost_requests: u32,
     /// Metadata calls whose reply is lost.
     pub(super) lost_replies: u32,
-    /// Answers to lookups are under way for so long.
-    pub(super) lookups_late: Duration,
+    /// Answers to some operations are under way for so long.
+    pub(super) late: Option<Late>,
     /// Management has no newer map.
     pub(super) map_silent: bool,
     /// Nobody answers for the metadata.
@@ -121,7 +123,7 @@ impl Fake {
             map,
             lost_requests: 0,
             lost_replies: 0,
-            lookups_late: Duration::ZERO,
+            late: None,
             map_silent: false,
             owner_silent: false,
             ended: false,
@@ -285,8 +287,7 @@ impl Backend for Fake {
             state.lost_replies -= 1;
             return ready(Err(Failure::Unreachable));
         }
-        let late = state.lookups_late;
-        if !late.is_zero() && matches!(call.op, MetaOp::Lookup { .. }) {
+        if let Some((late, _)) = state.late.filter(|(_, is_late)| is_late(&call.op)) {
             return Box::pin(async move {
                 sleep(late).await;
                 answer.map_err(Failure::Refused)

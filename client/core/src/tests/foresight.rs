@@ -7,6 +7,9 @@ use weft_wire::meta::{AttributeChanges, MetaOp};
 
 use super::*;
 
+const LOOKUPS_LATE: Option<fake::Late> =
+    Some((Duration::from_secs(2), |op| matches!(op, MetaOp::Lookup { .. })));
+
 /// What the owner was asked since so many calls, except for room.
 fn asked(fake: &Fake, since: usize) -> Vec<MetaOp> {
     let calls = &fake.state().owner.calls[since..];
@@ -118,7 +121,7 @@ async fn a_map_from_before_a_change_is_not_believed() {
     let inode = |number: u64| Inode::new(Inode::ROOT.get() + 1 + number);
     for number in 1..4 {
         let late = Arc::clone(&core);
-        fake.state().lookups_late = Duration::from_secs(2);
+        fake.state().late = LOOKUPS_LATE;
         let lookup =
             tokio::spawn(async move { late.lookup(ROOT, &name(&number.to_string())).await.expect("found") });
         sleep(Duration::from_secs(1)).await;
@@ -141,7 +144,7 @@ async fn a_map_from_before_a_change_is_not_believed() {
             }
         }
         core.release(handle);
-        fake.state().lookups_late = Duration::ZERO;
+        fake.state().late = None;
         let found = lookup.await.expect("ends");
         assert_eq!((found.inode, found.size), (inode(number), 3000));
         assert_eq!(read_all(&core, inode(number)).await, expected, "file {number}");
@@ -154,10 +157,10 @@ async fn a_reader_that_was_told_of_a_change_does_not_go_back() {
     let writer = mount_as(&fake, false);
     learn(&reader).await;
     let late = Arc::clone(&reader);
-    fake.state().lookups_late = Duration::from_secs(2);
+    fake.state().late = LOOKUPS_LATE;
     let lookup = tokio::spawn(async move { late.lookup(ROOT, &name("1")).await.expect("found") });
     sleep(Duration::from_millis(1900)).await;
-    fake.state().lookups_late = Duration::ZERO;
+    fake.state().late = None;
     let inode = writer.lookup(ROOT, &name("1")).await.expect("found").inode;
     let handle = writer.open(inode, READ_WRITE).await.expect("opens");
     writer.write(handle, 3000, b"longer").await.expect("writes");
@@ -173,7 +176,7 @@ async fn a_map_that_was_under_way_during_a_change_is_asked_for_again() {
     learn(&core).await;
     for (number, changed) in [(1, false), (2, true)] {
         let late = Arc::clone(&core);
-        fake.state().lookups_late = Duration::from_secs(2);
+        fake.state().late = LOOKUPS_LATE;
         let lookup =
             tokio::spawn(async move { late.lookup(ROOT, &name(&number.to_string())).await.expect("found") });
         sleep(Duration::from_secs(1)).await;

@@ -25,6 +25,7 @@ mod room;
 mod sessions;
 mod unnamed;
 mod writes;
+mod xattrs;
 
 use std::sync::Arc;
 
@@ -111,6 +112,7 @@ pub(crate) fn directory() -> Attributes {
         changed: Default::default(),
         created: Default::default(),
         change: 1,
+        no_xattrs: false,
     }
 }
 

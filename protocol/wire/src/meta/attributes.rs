@@ -89,6 +89,10 @@ pub struct Attributes {
     /// Counts every change of content or attributes.
     #[n(14)]
     pub change: u64,
+    /// It has no extended attributes, access lists among them; else it may have some.
+    #[n(15)]
+    #[cbor(default, skip_if = "is_false")]
+    pub no_xattrs: bool,
 }
 
 /// A new value of a timestamp.
