@@ -78,6 +78,7 @@ async fn without_access_times_and_without_writing_nothing_is_told() {
     let fake = Fake::new();
     let inode = put_file(&mount(&fake), "a", b"text").await;
     for (read_only, access_times) in [(false, false), (true, true)] {
+        fake.end_leases();
         let core = attach(&fake, read_only, access_times);
         get_file(&core, inode, 4).await.expect("reads");
         sleep(Duration::from_secs(25)).await;

@@ -42,7 +42,7 @@ async fn release(core: &Arc<Core>) -> Result<(), FsError> {
 /// Two mounts that have heard of the owner.
 async fn two() -> (Arc<Fake>, Arc<Core>, Arc<Core>) {
     let fake = Fake::new();
-    let (a, b) = (mount(&fake), mount(&fake));
+    let (a, b) = (mount(&fake), mount_as(&fake, false));
     sleep(SECOND).await;
     (fake, a, b)
 }
