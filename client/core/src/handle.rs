@@ -45,7 +45,7 @@ pub struct OpenMode {
 }
 
 /// Open handles of a mount at most.
-const HANDLES_MAX: usize = 1 << 20;
+const HANDLES_MAX: usize = if cfg!(test) { 1 << 12 } else { 1 << 20 };
 
 /// What stands behind a handle.
 #[derive(Debug)]

@@ -82,7 +82,7 @@ pub struct Core {
     /// Groups of small files that are written back at once.
     pub(crate) groups: Semaphore,
     pub(crate) handles: Handles,
-    pub(crate) references: References,
+    pub(crate) references: Arc<References>,
     pub(crate) locks: Arc<Locks>,
     pub(crate) kernel: Kernel,
     pub(crate) memory: Memory,
@@ -144,7 +144,7 @@ impl Core {
             unwritten: UnwrittenFiles::default(),
             groups: Semaphore::new(GROUPS_AT_ONCE),
             handles: Handles::default(),
-            references: References::default(),
+            references: Arc::default(),
             locks: Arc::default(),
             kernel: Kernel::default(),
             memory,

@@ -1,7 +1,7 @@
 //! Who still knows an inode: a kernel's references, and unlinked files that wait for the last of them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_types::Inode;
 
@@ -13,6 +13,34 @@ pub(crate) struct References(Mutex<Table>);
 struct Table {
     counts: HashMap<Inode, u64>,
     orphans: BTreeSet<Inode>,
+}
+
+/// A reference that goes to whoever waits for an answer: given back when nobody does any more.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    references: Option<Arc<References>>,
+    inode: Inode,
+}
+
+impl Reference {
+    /// One more of an inode.
+    pub(crate) fn new(references: &Arc<References>, inode: Inode) -> Self {
+        references.remember(inode);
+        Self { references: Some(Arc::clone(references)), inode }
+    }
+
+    /// It is counted until somebody [forgets](References::forget) it.
+    pub(crate) fn hand_over(mut self) {
+        self.references = None;
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        if let Some(references) = &self.references {
+            references.forget(self.inode, 1);
+        }
+    }
 }
 
 impl References {

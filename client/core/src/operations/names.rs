@@ -15,9 +15,27 @@ use crate::file::Pinned;
 use crate::foresight::FORESEEN_ENTRIES;
 use crate::map::ExtentMap;
 use crate::names::Ticket;
+use crate::references::Reference;
 use crate::{Core, FsError, HandleId, OpenMode};
 
 const NOT_FOUND: FsError = FsError::Refused(MetaError::NotFound);
+
+/// What was made, for whoever waits for it.
+pub(super) struct Made {
+    pub(super) attributes: Attributes,
+    /// Of a regular file.
+    pub(super) file: Option<Pinned>,
+    pub(super) reference: Reference,
+}
+
+impl Made {
+    /// Opens what was made; its reference is the caller's then.
+    pub(super) fn open(self, core: &Core, open: OpenMode) -> Result<(Attributes, HandleId), FsError> {
+        let handle = core.handles.open(self.file.ok_or(FsError::Protocol)?, open)?;
+        self.reference.hand_over();
+        Ok((self.attributes, handle))
+    }
+}
 
 impl Core {
     /// A name, from memory. As [`lookup`](Self::lookup).
@@ -165,7 +183,9 @@ impl Core {
     ) -> Result<Attributes, FsError> {
         let core = Arc::clone(self);
         let made = async move { core.make(caller, MakeNode { parent, name, node, mode, umask }).await };
-        self.complete(made).await.map(|(attributes, _)| attributes)
+        let made = self.complete(made).await?;
+        made.reference.hand_over();
+        Ok(made.attributes)
     }
 
     /// Makes a regular file and opens it; durable when answered. `mode`, `umask` and the reference as of
@@ -185,16 +205,10 @@ impl Core {
         let core = Arc::clone(self);
         let node = MakeNode { parent, name, node: NewNode::File, mode, umask };
         let made = async move { core.make(caller, node).await };
-        let (attributes, file) = self.complete(made).await?;
-        let handle = self.handles.open(file.ok_or(FsError::Protocol)?, open)?;
-        Ok((attributes, handle))
+        self.complete(made).await?.open(self, open)
     }
 
-    async fn make(
-        self: &Arc<Self>,
-        caller: Caller,
-        node: MakeNode,
-    ) -> Result<(Attributes, Option<Pinned>), FsError> {
+    async fn make(self: &Arc<Self>, caller: Caller, node: MakeNode) -> Result<Made, FsError> {
         let (parent, name) = (node.parent, node.name.clone());
         let change = self.names.change([parent]);
         self.names.forget_entry(parent, name.clone());
@@ -216,9 +230,9 @@ impl Core {
             self.names.set_no_xattrs(stamp, attributes.inode);
         }
         self.names.set_whole(stamp, &attributes);
-        self.references.remember(attributes.inode);
+        let reference = Reference::new(&self.references, attributes.inode);
         drop(change);
-        Ok((attributes, file))
+        Ok(Made { attributes, file, reference })
     }
 
     /// A change of names, or of extended attributes, was answered: what is remembered of these inodes, and of no other, is from
@@ -338,10 +352,12 @@ impl Core {
             core.names.set_entry(stamp, parent, name, Some(inode));
             core.names.set_attributes(stamp, &attributes);
             core.references.named(inode);
-            core.references.remember(inode);
-            Ok(core.present(attributes))
+            let reference = Reference::new(&core.references, inode);
+            Ok((core.present(attributes), reference))
         };
-        self.complete(linked).await
+        let (attributes, reference) = self.complete(linked).await?;
+        reference.hand_over();
+        Ok(attributes)
     }
 
     /// Commits what is dirty of a file, when it is one.

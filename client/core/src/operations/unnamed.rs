@@ -5,7 +5,8 @@ use std::sync::Arc;
 use weft_types::Inode;
 use weft_wire::meta::{Attributes, Caller, MakeUnnamed, MetaOp, MetaReply};
 
-use crate::file::Pinned;
+use super::names::Made;
+use crate::references::Reference;
 use crate::{Core, FsError, HandleId, OpenMode};
 
 impl Core {
@@ -26,21 +27,10 @@ impl Core {
     ) -> Result<(Attributes, HandleId), FsError> {
         let core = Arc::clone(self);
         let op = MakeUnnamed { parent, mode, umask };
-        let (attributes, file) = self.complete(async move { core.make_unnamed(caller, op).await }).await?;
-        match self.handles.open(file, open) {
-            Ok(handle) => Ok((attributes, handle)),
-            Err(error) => {
-                self.references.forget(attributes.inode, 1);
-                Err(error)
-            }
-        }
+        self.complete(async move { core.make_unnamed(caller, op).await }).await?.open(self, open)
     }
 
-    async fn make_unnamed(
-        self: &Arc<Self>,
-        caller: Caller,
-        op: MakeUnnamed,
-    ) -> Result<(Attributes, Pinned), FsError> {
+    async fn make_unnamed(self: &Arc<Self>, caller: Caller, op: MakeUnnamed) -> Result<Made, FsError> {
         let done = self.session.meta(caller, MetaOp::MakeUnnamed(op)).await?;
         let MetaReply::Opened(opened) = done.reply else { return Err(FsError::Protocol) };
         let file = self.new_file(done.stamp, &opened);
@@ -50,8 +40,8 @@ impl Core {
             self.names.set_no_xattrs(done.stamp, inode);
         }
         // In this order: what is without a name and unknown is reaped.
-        self.references.remember(inode);
+        let reference = Reference::new(&self.references, inode);
         self.references.orphaned(inode);
-        Ok((opened.attributes, file))
+        Ok(Made { attributes: opened.attributes, file: Some(file), reference })
     }
 }

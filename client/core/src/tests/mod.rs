@@ -10,6 +10,7 @@ mod drives;
 mod fake;
 mod faults;
 mod foresight;
+mod given_up;
 mod groups;
 mod held;
 mod lock_server;
