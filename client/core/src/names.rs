@@ -289,10 +289,13 @@ impl Names {
         }
     }
 
-    /// An inode was read; the latest time counts.
+    /// The owner was told that an inode was read; the latest time counts. When the inode was changed since, that may have set
+    /// another time, which counts more: only the owner knows.
     pub(crate) fn set_accessed(&self, inode: Inode, at: Timestamp) {
-        if let Some(known) = lock(&self.attributes).get(&inode) {
-            known.accessed = known.accessed.max(at);
+        let mut remembered = lock(&self.attributes);
+        match remembered.get(&inode) {
+            Some(known) if known.changed <= at => known.accessed = known.accessed.max(at),
+            _ => remembered.remove(&inode),
         }
     }
 
@@ -385,6 +388,18 @@ mod tests {
         assert_eq!(names.entry(parent, &name()), None);
         names.remember_entry(names.ticket(parent).answered(STAMP), parent, name(), None);
         assert_eq!(names.entry(parent, &name()), Some(None));
+    }
+
+    #[tokio::test]
+    async fn a_read_from_before_a_change_is_asked_for() {
+        let names = names();
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        let known = Attributes { accessed: at(3), changed: at(10), ..crate::tests::directory() };
+        names.set_attributes(STAMP, &known);
+        names.set_accessed(known.inode, at(10));
+        assert_eq!(names.attributes(known.inode).map(|known| known.accessed), Some(at(10)));
+        names.set_accessed(known.inode, at(9));
+        assert_eq!(names.attributes(known.inode), None, "the change may have set a time");
     }
 
     #[tokio::test]

@@ -15,7 +15,9 @@ pub(crate) fn run(tx: &mut dyn Transaction, accesses: &[Access]) -> Result<MetaR
             Err(MetaError::NotFound) => continue,
             found => found?,
         };
-        if row.attributes.accessed < at {
+        // Whoever set the time after the read was sent to tell of it has the last word.
+        let counts = row.accessed_set.is_none_or(|set| set <= at);
+        if counts && row.attributes.accessed < at {
             row.attributes.accessed = at;
             // No change of the inode, as POSIX has it: readers that remember something of it need not ask anew.
             inodes::save(tx, &row);

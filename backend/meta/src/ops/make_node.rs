@@ -153,5 +153,6 @@ pub(crate) fn make_inode(
         xattr_name_bytes: 0,
         xattr_bytes: 0,
         users: None,
+        accessed_set: None,
     })
 }

@@ -65,6 +65,7 @@ pub(super) fn change(
     }
     if let Some(time) = changes.accessed {
         row.attributes.accessed = time_of(time, now)?;
+        row.accessed_set = Some(changed(row, changes, now)?);
     }
     if let Some(time) = changes.modified {
         row.attributes.modified = time_of(time, now)?;

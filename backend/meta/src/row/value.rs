@@ -56,6 +56,9 @@ pub struct InodeRow {
     /// Without a name: how many sessions have it open beside one.
     #[n(6)]
     pub users: Option<u32>,
+    /// When its time of access was last set by somebody, other than by reading: reads before that do not count.
+    #[n(7)]
+    pub accessed_set: Option<Timestamp>,
 }
 
 impl InodeRow {

@@ -71,12 +71,14 @@ fn inode_rows() -> Vec<String> {
         xattr_name_bytes: 7,
         xattr_bytes: 7,
         users: None,
+        accessed_set: None,
     };
     vec![
         line(RowKey::Counters, &counters),
         line(RowKey::Inode(inode), &row),
         line(RowKey::Inode(inode), &InodeRow { parent: Some(Inode::ROOT), key: None, ..row.clone() }),
         line(RowKey::Inode(inode), &InodeRow { users: Some(2), ..row.clone() }),
+        line(RowKey::Inode(inode), &InodeRow { accessed_set: Some(at(9)), ..row.clone() }),
         line(RowKey::Dentry { parent: inode, hash }, &DentryRow { names: vec![entry] }),
         line(RowKey::Xattr { inode, hash }, &XattrRow { xattrs: vec![xattr] }),
         line(RowKey::Symlink(inode), &SymlinkRow { target: b"to".to_vec().into() }),
@@ -129,7 +131,7 @@ fn rows_are_these_bytes() {
 }
 
 #[rustfmt::skip]
-const GOLDEN: [&str; 21] = [
+const GOLDEN: [&str; 22] = [
     "01 8619012d0719012d0c1a0001000003",
     "02000000000000012c 868f19012c02001909ed011903e81864001a0001117019100082010582201a3b9ac9ff8203058\
      2040505f606000707",
@@ -137,6 +139,8 @@ const GOLDEN: [&str; 21] = [
      204050501f6000707",
     "02000000000000012c 878f19012c02001909ed011903e81864001a0001117019100082010582201a3b9ac9ff8203058\
      2040505f60600070702",
+    "02000000000000012c 888f19012c02001909ed011903e81864001a0001117019100082010582201a3b9ac9ff8203058\
+     2040505f606000707f6820905",
     "03000000000000012c0102030405060708 818183416119012c02",
     "04000000000000012c0102030405060708 81818246757365722e6141ff",
     "05000000000000012c 8142746f",

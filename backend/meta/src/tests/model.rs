@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use weft_types::{ByteCount, DataKeyId, ExtentSeq, Generation, Inode};
+use weft_types::{ByteCount, DataKeyId, ExtentSeq, Generation, Inode, Timestamp};
 use weft_wire::KeyBytes;
 use weft_wire::meta::{
     Allocate, AttributeChanges, Attributes, Caller, Commit, CopyRange, Covered, FileKind, KeyGrant, MakeNode,
-    MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, XattrMode,
+    MetaError, MetaOp, MetaReply, Name, NewNode, Opened, Removed, Rename, RenameMode, SetXattr, TimeChange,
+    XattrMode,
 };
 
 use super::world::{at, key_bytes};
@@ -25,6 +26,8 @@ pub(super) struct Node {
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(super) target: Vec<u8>,
     pub(super) key: Option<DataKeyId>,
+    /// When the time of access was last set, other than by reading.
+    accessed_set: Timestamp,
     /// It never had a name.
     unnamed: bool,
 }
@@ -84,6 +87,7 @@ impl Model {
             xattrs: BTreeMap::new(),
             target: Vec::new(),
             key: None,
+            accessed_set: Timestamp::default(),
             unnamed: false,
         };
         self.nodes.insert(inode, node);
@@ -189,7 +193,8 @@ impl Model {
             }
             MetaOp::Accessed(accesses) => {
                 for access in accesses {
-                    if let Some(node) = self.nodes.get_mut(&access.inode) {
+                    let node = self.nodes.get_mut(&access.inode);
+                    if let Some(node) = node.filter(|node| node.accessed_set <= access.at) {
                         node.attributes.accessed = node.attributes.accessed.max(access.at);
                     }
                 }
@@ -352,6 +357,10 @@ impl Model {
             return Err(MetaError::NotPermitted);
         }
         let caller = self.caller;
+        if let Some(TimeChange::At(time)) = changes.accessed {
+            let node = self.node(inode);
+            (node.attributes.accessed, node.accessed_set) = (time, now);
+        }
         let attributes = &mut self.node(inode).attributes;
         attributes.mode = changes.mode.unwrap_or(attributes.mode);
         let group = if attributes.mode & 0o10 != 0 { 0o2000 } else { 0 };

@@ -168,4 +168,13 @@ fn an_access_changes_one_time_and_only_forward() {
     };
     assert_eq!(accessed(&mut world, 50), Attributes { accessed: at(50), ..before.clone() });
     assert_eq!(accessed(&mut world, 40).accessed, at(50));
+    // What somebody sets counts against what was read before that, and was told late.
+    world.now = 60;
+    let early = AttributeChanges { accessed: Some(TimeChange::At(at(7))), ..AttributeChanges::default() };
+    set(&mut world, file, early).expect("sets");
+    assert_eq!(accessed(&mut world, 59).accessed, at(7));
+    world.now = 70;
+    let mode = AttributeChanges { mode: Some(0o600), ..AttributeChanges::default() };
+    set(&mut world, file, mode).expect("sets");
+    assert_eq!(accessed(&mut world, 61).accessed, at(61), "another change is no reason to forget a read");
 }

@@ -6,7 +6,7 @@ use weft_types::{ExtentId, ExtentSeq, FileOffset, Inode};
 use weft_wire::meta::{
     Access, Allocate, AllocateMode, AttributeChanges, Attributes, Commit, CopyRange, FileKind, MakeNode,
     MakeUnnamed, MapPage, MetaError, MetaOp, MetaReply, Name, NewNode, ReadMap, Rename, RenameMode, SetXattr,
-    XattrMode,
+    TimeChange, XattrMode,
 };
 
 use super::invariants;
@@ -25,6 +25,7 @@ enum Step {
     Make { parent: u8, name: u8, node: u8, modes: (u16, u16) },
     MakeUnnamed { parent: u8, modes: (u16, u16) },
     Accessed { inodes: Vec<u8>, at: i64 },
+    SetAccessed { inode: u8, at: i64 },
     Unlink { parent: u8, name: u8 },
     RemoveDirectory { parent: u8, name: u8 },
     Link { inode: u8, parent: u8, name: u8 },
@@ -51,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (b(), b(), b(), modes.clone()).prop_map(|(parent, name, node, modes)| Step::Make { parent, name, node, modes }),
         2 => (b(), modes).prop_map(|(parent, modes)| Step::MakeUnnamed { parent, modes }),
         2 => (proptest::collection::vec(b(), 0..3), 0_i64..150).prop_map(|(inodes, at)| Step::Accessed { inodes, at }),
+        1 => (b(), 0_i64..150).prop_map(|(inode, at)| Step::SetAccessed { inode, at }),
         3 => (b(), b()).prop_map(|(parent, name)| Step::Unlink { parent, name }),
         3 => (b(), b()).prop_map(|(parent, name)| Step::RemoveDirectory { parent, name }),
         3 => (b(), b(), b()).prop_map(|(inode, parent, name)| Step::Link { inode, parent, name }),
@@ -144,6 +146,11 @@ impl Pair {
             }
             Step::MakeUnnamed { parent, modes: (mode, umask) } => {
                 MetaOp::MakeUnnamed(MakeUnnamed { parent: self.directory(parent), mode, umask })
+            }
+            Step::SetAccessed { inode, at } => {
+                let accessed = Some(TimeChange::At(super::world::at(at)));
+                let changes = AttributeChanges { accessed, ..AttributeChanges::default() };
+                MetaOp::SetAttributes { inode: self.any(inode), changes }
             }
             Step::Accessed { ref inodes, at } => {
                 let access = |inode: &u8| Access { inode: self.any(*inode), at: super::world::at(at) };
