@@ -62,7 +62,7 @@ impl Io {
 
 /// How much of what was not flushed a power cut takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+enum Loss {
     /// Everything.
     All,
     /// Nothing, the write in flight included.
@@ -135,8 +135,8 @@ impl Recorder {
     }
 
     /// The medium after a power cut when the first `cut` of the record had completed and the next was in flight.
-    /// Seeds 0 and 1 are the extremes ([`Loss::All`], [`Loss::Nothing`]), 2 and 3 keep a prefix, all others are
-    /// [`Loss::Random`]. The same cut and seed always give the same bytes.
+    /// Seeds 0 and 1 are the extremes (it takes all, or nothing), 2 and 3 keep a prefix, all others a
+    /// random part. The same cut and seed always give the same bytes.
     pub fn crash(&self, cut: usize, seed: u64) -> MemoryDevice {
         let unflushed = self.unflushed(cut);
         let loss = drawn_loss(cut, seed, unflushed.len());
@@ -149,11 +149,6 @@ impl Recorder {
         unflushed.end = unflushed.end.min(cut);
         let loss = drawn_loss(cut, seed, unflushed.len());
         self.left(cut, loss, unflushed)
-    }
-
-    /// The medium after a power cut at `cut` that takes what `loss` says.
-    pub fn crash_with(&self, cut: usize, loss: Loss) -> MemoryDevice {
-        self.left(cut, loss, self.unflushed(cut))
     }
 
     fn left(&self, cut: usize, loss: Loss, unflushed: Range<usize>) -> MemoryDevice {

@@ -165,11 +165,6 @@ impl<D: LogDrives, R: ShardRegistry> ReplicatedLog<D, R> {
         let by = *state.deposed.get_or_insert(by);
         Deposed { epoch: self.epoch, by }
     }
-
-    /// Ends: nothing is written any more.
-    pub fn abdicate(&self) {
-        self.depose(self.epoch);
-    }
 }
 
 impl<D: LogDrives, R: ShardRegistry> ShardLog for ReplicatedLog<D, R> {

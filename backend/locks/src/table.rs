@@ -186,7 +186,8 @@ impl Table {
     }
 
     /// Whether it still waits.
-    pub fn is_waiting(&self, ticket: Ticket) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
         self.waits.contains_key(&ticket)
     }
 

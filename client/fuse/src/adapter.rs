@@ -75,7 +75,7 @@ impl Handler for Adapter {
             Request::Allocate(allocate) => self.allocate(header, &allocate, reply),
             Request::Seek(seek) => self.seek(&seek, reply),
             Request::CopyRange(copy) => self.copy_range(header, &copy, reply),
-            Request::Ioctl(_) => reply.error(Errno::NOTTY),
+            Request::Ioctl => reply.error(Errno::NOTTY),
             Request::Poll | Request::BlockMap => reply.error(Errno::NOSYS),
             // The session's own, which it keeps for itself.
             Request::Init(_)

@@ -36,32 +36,7 @@ impl Notifier {
     /// # Errors
     /// What the kernel said.
     pub fn invalidate_inode(&self, node: NodeId, offset: i64, len: i64) -> io::Result<Known> {
-        self.tell(&Notification::Inode { node, offset, len })
-    }
-
-    /// A name is looked up again. Waits for requests about names of the directory.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn invalidate_entry(&self, parent: NodeId, name: &[u8]) -> io::Result<Known> {
-        self.tell(&Notification::Entry { parent, name, expire_only: false })
-    }
-
-    /// A name is looked up again before it is believed, and stays in use as a working directory or a mount point; by
-    /// kernels that have it (`HAS_EXPIRE_ONLY`), others do as for [`invalidate_entry`](Self::invalidate_entry).
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn expire_entry(&self, parent: NodeId, name: &[u8]) -> io::Result<Known> {
-        self.tell(&Notification::Entry { parent, name, expire_only: true })
-    }
-
-    /// A name that led to an inode is gone: as [`invalidate_entry`](Self::invalidate_entry), and who watches it is told.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn delete_entry(&self, parent: NodeId, child: NodeId, name: &[u8]) -> io::Result<Known> {
-        self.tell(&Notification::Delete { parent, child, name })
+        self.tell(Notification::Inode { node, offset, len })
     }
 
     /// Every name is looked up again before it is believed. Waits for nothing. [`Known::Unknown`] of a kernel that cannot be
@@ -70,10 +45,10 @@ impl Notifier {
     /// # Errors
     /// What the kernel said.
     pub fn begin_epoch(&self) -> io::Result<Known> {
-        if self.has_epochs { self.tell(&Notification::Epoch) } else { Ok(Known::Unknown) }
+        if self.has_epochs { self.tell(Notification::Epoch) } else { Ok(Known::Unknown) }
     }
 
-    fn tell(&self, notification: &Notification<'_>) -> io::Result<Known> {
+    fn tell(&self, notification: Notification) -> io::Result<Known> {
         match self.channel.send(&[IoSlice::new(&notification.to_bytes())]) {
             Ok(()) => Ok(Known::Dropped),
             Err(Errno::NOENT) => Ok(Known::Unknown),

@@ -17,7 +17,7 @@ mod writer;
 
 pub use answers::{Answer, FileSystemSpace, Opened, answer_header};
 pub use attributes::{Entry, NodeAttributes, SetAttributes, Time, TimeChange};
-pub use bodies::{Allocate, CopyRange, Create, Ioctl, MakeNode, Open, Read, Release, Seek, SetXattr, Write};
+pub use bodies::{Allocate, CopyRange, Create, MakeNode, Open, Read, Release, Seek, SetXattr, Write};
 pub use entries::{Directory, DirectoryEntry};
 pub use forgets::Forgets;
 pub use ids::{Handle, LockOwner, NodeId, Unique};

@@ -138,15 +138,9 @@ fn names_are_looked_up_again_when_they_are_taken_back() {
         mounted.file.missed.load(Ordering::SeqCst)
     };
     assert_eq!((missed(), missed()), (1, 1), "the kernel remembers that it is not there");
-    let known = mounted.notifier.invalidate_entry(NodeId::ROOT, b"missing").expect("told");
-    assert_eq!((known, missed()), (Known::Dropped, 2));
-    assert_eq!(mounted.notifier.invalidate_entry(NodeId::ROOT, b"never").expect("told"), Known::Unknown);
     if mounted.notifier.begin_epoch().expect("told") == Known::Dropped {
-        assert_eq!((missed(), missed()), (3, 3));
+        assert_eq!((missed(), missed()), (2, 2));
     }
-    assert!(mounted.path().join("file").exists());
-    let deleted = mounted.notifier.delete_entry(NodeId::ROOT, FILE, b"file").expect("told");
-    assert_eq!(deleted, Known::Dropped);
     mounted.end();
 }
 

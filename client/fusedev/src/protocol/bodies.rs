@@ -73,16 +73,13 @@ impl SetAttributes {
 pub struct Open {
     /// As `open` has them, without those that make a file.
     pub flags: u32,
-    /// Set-user-id and set-group-id bits go, if the file is truncated; only as agreed.
-    pub kill_suidgid: bool,
 }
-
-const FUSE_OPEN_KILL_SUIDGID: u32 = 1;
 
 impl Open {
     pub(crate) fn parse(mut body: Reader<'_>) -> Result<Self, Malformed> {
-        let (flags, more) = (body.u32()?, body.u32()?);
-        Ok(Self { flags, kill_suidgid: has(more, FUSE_OPEN_KILL_SUIDGID) })
+        // The kernel truncates by itself, and asks for set-id bits to go then.
+        let (flags, _) = (body.u32()?, body.u32()?);
+        Ok(Self { flags })
     }
 }
 
@@ -97,15 +94,13 @@ pub struct Create<'a> {
     pub mode: u32,
     /// The caller's.
     pub umask: u32,
-    /// Set-user-id and set-group-id bits go, if the file is there and truncated; only as agreed.
-    pub kill_suidgid: bool,
 }
 
 impl<'a> Create<'a> {
     pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
-        let (flags, mode, umask, more) = (body.u32()?, body.u32()?, body.u32()?, body.u32()?);
-        let kill_suidgid = has(more, FUSE_OPEN_KILL_SUIDGID);
-        Ok(Self { name: body.name()?, flags, mode, umask, kill_suidgid })
+        // What is made is new: it has no set-id bits that would have to go.
+        let (flags, mode, umask, _) = (body.u32()?, body.u32()?, body.u32()?, body.u32()?);
+        Ok(Self { name: body.name()?, flags, mode, umask })
     }
 }
 
@@ -296,31 +291,5 @@ impl CopyRange {
             flags: body.u64()?,
             wide,
         })
-    }
-}
-
-/// IOCTL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ioctl<'a> {
-    /// The open file.
-    pub handle: Handle,
-    /// How the caller's words are to be read (`FUSE_IOCTL_*`).
-    pub flags: u32,
-    /// What is asked for.
-    pub command: u32,
-    /// The caller's argument, an address in its memory as a rule.
-    pub argument: u64,
-    /// What it points to, as far as the command says that it is read.
-    pub input: &'a [u8],
-    /// At most so many bytes may be answered.
-    pub room: u32,
-}
-
-impl<'a> Ioctl<'a> {
-    pub(crate) fn parse(mut body: Reader<'a>) -> Result<Self, Malformed> {
-        let (handle, flags, command, argument) = (body.u64()?, body.u32()?, body.u32()?, body.u64()?);
-        let (len, room) = (body.u32()?, body.u32()?);
-        let input = body.bytes(len as usize)?;
-        Ok(Self { handle: Handle::new(handle), flags, command, argument, input, room })
     }
 }

@@ -1,9 +1,7 @@
 //! Requests, as the kernel sends them.
 
 use super::attributes::SetAttributes;
-use super::bodies::{
-    Allocate, CopyRange, Create, Ioctl, MakeNode, Open, Read, Release, Seek, SetXattr, Write,
-};
+use super::bodies::{Allocate, CopyRange, Create, MakeNode, Open, Read, Release, Seek, SetXattr, Write};
 use super::forgets::Forgets;
 use super::ids::{Handle, LockOwner, NodeId, Unique};
 use super::locks::LockRequest;
@@ -139,7 +137,7 @@ pub enum Request<'a> {
     Allocate(Allocate),
     Seek(Seek),
     CopyRange(CopyRange),
-    Ioctl(Ioctl<'a>),
+    Ioctl,
     Poll,
     BlockMap,
     /// An operation of another version.
@@ -220,7 +218,7 @@ fn request(opcode: u32, mut body: Reader<'_>, xattr_ext: bool) -> Result<Request
         op::LSEEK => Request::Seek(Seek::parse(body)?),
         op::COPY_FILE_RANGE => Request::CopyRange(CopyRange::parse(body, false)?),
         op::COPY_FILE_RANGE_64 => Request::CopyRange(CopyRange::parse(body, true)?),
-        op::IOCTL => Request::Ioctl(Ioctl::parse(body)?),
+        op::IOCTL => Request::Ioctl,
         op::POLL => Request::Poll,
         op::BMAP => Request::BlockMap,
         _ => return names(opcode, body),

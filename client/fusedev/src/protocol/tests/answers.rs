@@ -156,13 +156,6 @@ fn notifications_have_their_places() {
     assert_eq!(inode.len(), 40);
     assert_eq!((u32_at(&inode, 0), u32_at(&inode, 4), u64_at(&inode, 8)), (40, 2, 0));
     assert_eq!((u64_at(&inode, 16), u64_at(&inode, 24).cast_signed(), u64_at(&inode, 32)), (5, -1, 4096));
-    let entry = Notification::Entry { parent: NodeId::ROOT, name: b"abc", expire_only: true }.to_bytes();
-    assert_eq!((u32_at(&entry, 0), u32_at(&entry, 4)), (36, 3));
-    assert_eq!((u64_at(&entry, 16), u32_at(&entry, 24), u32_at(&entry, 28)), (1, 3, 1));
-    assert_eq!(&entry[32..], b"abc\0");
-    let delete = Notification::Delete { parent: NodeId::ROOT, child: NodeId::new(9), name: b"x" }.to_bytes();
-    assert_eq!((delete.len(), u32_at(&delete, 4), u64_at(&delete, 24), u32_at(&delete, 32)), (42, 6, 9, 1));
-    assert_eq!(&delete[40..], b"x\0");
     let epoch = Notification::Epoch.to_bytes();
     assert_eq!((epoch.len(), u32_at(&epoch, 0), u32_at(&epoch, 4)), (16, 16, 8));
 }

@@ -62,7 +62,7 @@ fn names_are_read() {
     assert_eq!(parsed(&bytes().u64(5).text(b"x\0y\0").request(12)), renamed(0));
     assert_eq!(parsed(&bytes().u64(5).u32(2).u32(0).text(b"x\0y\0").request(45)), renamed(2));
     let create = bytes().u32(0o102).u32(0o100_644).u32(0o027).u32(1).text(b"f\0").request(35);
-    let fields = Create { name: b"f", flags: 0o102, mode: 0o100_644, umask: 0o027, kill_suidgid: true };
+    let fields = Create { name: b"f", flags: 0o102, mode: 0o100_644, umask: 0o027 };
     assert_eq!(parsed(&create), Request::Create(fields));
 }
 
