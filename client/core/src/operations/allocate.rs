@@ -115,6 +115,7 @@ impl Core {
         {
             // It may have been done.
             file.lock().map.forget(range.clone());
+            self.names.forget_attributes(file.inode);
         }
         let (stamp, Covered { attributes, len }) = answer?;
         self.names.set_attributes(stamp, &attributes);

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) lost_requests: u32,
     /// Metadata calls whose reply is lost.
     pub(super) lost_replies: u32,
+    /// Metadata calls whose reply is none.
+    pub(super) broken_replies: u32,
     /// Answers to some operations are under way for so long.
     pub(super) late: Option<Late>,
     /// Management has no newer map.
@@ -123,6 +125,7 @@ impl Fake {
             map,
             lost_requests: 0,
             lost_replies: 0,
+            broken_replies: 0,
             late: None,
             map_silent: false,
             owner_silent: false,
@@ -286,6 +289,10 @@ impl Backend for Fake {
         if state.lost_replies > 0 {
             state.lost_replies -= 1;
             return ready(Err(Failure::Unreachable));
+        }
+        if state.broken_replies > 0 {
+            state.broken_replies -= 1;
+            return ready(Err(Failure::Broken));
         }
         if let Some((late, _)) = state.late.filter(|(_, is_late)| is_late(&call.op)) {
             return Box::pin(async move {

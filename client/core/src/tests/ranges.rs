@@ -89,16 +89,36 @@ async fn a_range_with_very_many_runs_is_emptied_by_several_operations() {
     assert_eq!(fake.runs(attributes.inode).len(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_a_punch_leaves_nothing_wrong_in_memory() {
+/// Whether the first half of a file was punched, when the first answers to that were lost or broken: memory must know what
+/// the owner has in any case.
+async fn punched(lost_replies: u32, broken_replies: u32) -> Result<(), FsError> {
     let fake = Fake::new();
     let core = mount(&fake);
-    let (_, handle) = create(&core, "a").await;
+    let (attributes, handle) = create(&core, "a").await;
     core.write(handle, 0, &pattern(10_000, 1)).await.expect("writes");
     core.fsync(handle).await.expect("commits");
-    fake.state().lost_replies = 1;
-    core.allocate(handle, AllocateMode::PunchHole, 0, 5000).await.expect("a retry gets the answer");
-    assert!(core.read(handle, 0, 5000).await.expect("reads").iter().all(|byte| *byte == 0));
+    core.read(handle, 0, 10_000).await.expect("reads by a map that is in memory then");
+    let calls = fake.calls();
+    {
+        let mut state = fake.state();
+        (state.lost_replies, state.broken_replies) = (lost_replies, broken_replies);
+    }
+    let answer = core.allocate(handle, AllocateMode::PunchHole, 0, 5000).await;
+    assert_eq!(fake.calls() - calls, 1, "it was done once");
+    let shown = core.attributes(attributes.inode).await.expect("known");
+    assert_eq!((shown.size, shown.allocated.get()), (10_000, 5000));
+    assert_eq!(shown, fake.attributes(attributes.inode));
+    let expected = [vec![0; 5000], pattern(10_000, 1)[5000..].to_vec()].concat();
+    assert!(core.read(handle, 0, 10_000).await.expect("reads")[..] == expected);
+    assert_eq!(core.seek(handle, 0, SeekWhat::Data).await, Ok(5000));
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_a_punch_leaves_nothing_wrong_in_memory() {
+    assert_eq!(punched(0, 0).await, Ok(()));
+    assert_eq!(punched(3, 0).await, Ok(()), "a retry gets the answer");
+    assert_eq!(punched(0, 1).await, Err(FsError::Protocol), "nobody knows whether it was done");
 }
 
 #[tokio::test(start_paused = true)]
