@@ -5,11 +5,12 @@
 
 mod mirror;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use weft_layout::Region;
+use weft_layout::{Region, Regions};
 use weft_types::{Epoch, Inode, LockKind, LockMode, LockOwner, LockRange, SlotId, SlotSeq};
 use weft_wire::locks::{HeldLock, LOCK_SLOTS};
 
@@ -71,7 +72,8 @@ struct State {
     /// The ownership that knows what is held here; `None`: it must be told first.
     epoch: Option<Epoch>,
     holders: HashMap<Key, Holder>,
-    lost: HashSet<Key>,
+    /// What was lost and not let go of by who believes to hold it.
+    lost: HashMap<Key, Regions>,
     /// Slots that were used and are free, each with its next number.
     free: Vec<(SlotId, SlotSeq)>,
     /// Slots that were ever used.
@@ -82,6 +84,8 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     state: Mutex<State>,
+    /// Something is lost.
+    has_lost: AtomicBool,
     /// Something happened that one may wait for: a holder, a slot, an owner that was told.
     changed: Notify,
     /// One tells an owner at a time.
@@ -125,6 +129,15 @@ impl Drop for LettingGo {
 }
 
 impl State {
+    fn lose(&mut self, key: Key, range: LockRange) {
+        // Whatever it was.
+        self.lost.entry(key).or_default().set(range, Some((LockMode::Exclusive, 0)));
+    }
+
+    fn is_settled(&self, key: Key) -> bool {
+        self.holders.get(&key).is_none_or(|holder| holder.letting_go == 0)
+    }
+
     /// A free slot with its next number, as long as more than these are left.
     fn take_slot(&mut self, reserved: usize) -> Option<(SlotId, SlotSeq)> {
         let never_used = usize::from(LOCK_SLOTS - self.used);
@@ -162,43 +175,61 @@ impl Locks {
     /// Whether nothing is held for certain, nor asked for: there is nothing to let go of.
     pub(crate) fn is_idle(&self, key: Key) -> bool {
         let state = self.state();
-        !state.lost.contains(&key) && !state.holders.contains_key(&key)
+        !state.lost.contains_key(&key) && !state.holders.contains_key(&key)
+    }
+
+    /// Whether anything was lost, and not let go of yet.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost.load(Ordering::Acquire)
     }
 
     /// Whether locks of this holder were lost, and it did not let go of them yet.
     pub(crate) fn is_lost(&self, key: Key) -> bool {
-        self.state().lost.contains(&key)
+        self.has_lost() && self.state().lost.contains_key(&key)
     }
 
-    /// The holder knows, or is gone.
-    pub(crate) fn forget_lost(&self, key: Key) {
-        self.state().lost.remove(&key);
+    /// The holder lets go of this: it does not believe any more to hold it.
+    pub(crate) fn forget_lost(&self, key: Key, range: LockRange) {
+        if !self.has_lost() {
+            return;
+        }
+        let mut state = self.state();
+        if let Some(lost) = state.lost.get_mut(&key) {
+            lost.set(range, None);
+            if lost.is_empty() {
+                state.lost.remove(&key);
+            }
+        }
+        self.has_lost.store(!state.lost.is_empty(), Ordering::Release);
     }
 
     /// Nothing is held any more: the session is over.
     pub(crate) fn lose_all(&self) {
         let mut state = self.state();
-        let State { holders, lost, .. } = &mut *state;
-        for (key, holder) in holders.iter_mut() {
-            if !holder.mirror.is_empty() {
-                lost.insert(*key);
+        let mut held = Vec::new();
+        for (key, holder) in &mut state.holders {
+            // Of one that may hold more than is known, all.
+            let known = holder.mirror.regions();
+            held.extend(known.iter().map(|region| (*key, region.range)));
+            if known.is_empty() && !holder.mirror.is_empty() {
+                held.push((*key, LockRange::WHOLE));
             }
             holder.mirror.lose();
         }
-        holders.retain(|_, holder| holder.letting_go > 0 || !holder.mirror.is_idle());
+        held.into_iter().for_each(|(key, range)| state.lose(key, range));
+        state.holders.retain(|_, holder| holder.letting_go > 0 || !holder.mirror.is_idle());
+        self.has_lost.store(!state.lost.is_empty(), Ordering::Release);
     }
 
     /// Waits until a holder lets go of nothing.
     pub(crate) async fn settled(&self, key: Key) {
-        self.when(|state| state.holders.get(&key).is_none_or(|holder| holder.letting_go == 0).then_some(()))
-            .await;
+        self.when(|state| state.is_settled(key).then_some(())).await;
     }
 
     /// Waits until a holder lets go of nothing else; others wait from now on.
     pub(crate) async fn let_go(self: &Arc<Self>, key: Key) -> LettingGo {
         self.when(|state| {
-            let free = state.holders.get(&key).is_none_or(|holder| holder.letting_go == 0);
-            free.then(|| state.holders.entry(key).or_default().letting_go += 1)
+            state.is_settled(key).then(|| state.holders.entry(key).or_default().letting_go += 1)
         })
         .await;
         LettingGo { locks: Arc::clone(self), key }
@@ -292,10 +323,11 @@ impl Locks {
         let mut state = self.state();
         for HeldLock { inode, kind, owner, range, .. } in refused {
             let key = Key { inode: *inode, kind: *kind, owner: *owner };
-            state.lost.insert(key);
+            state.lose(key, *range);
             state.with(key, |holder| holder.mirror.changed(0, (*range, None)));
         }
         state.epoch = Some(epoch);
+        self.has_lost.store(!state.lost.is_empty(), Ordering::Release);
         drop(state);
         self.changed.notify_waiters();
     }

@@ -1,5 +1,6 @@
 //! Telling the next owner of the metadata what this session holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::sleep;
@@ -38,7 +39,7 @@ impl Core {
         told.unwrap_or(Err(FsError::SessionEnded))
     }
 
-    async fn tell(&self, known: Option<Epoch>, next: Epoch) -> Result<(), FsError> {
+    async fn tell(self: &Arc<Self>, known: Option<Epoch>, next: Epoch) -> Result<(), FsError> {
         let _turn = self.locks.telling.lock().await;
         // What an earlier one said may come late.
         if self.locks.epoch() != known || known.is_some_and(|known| next < known) {
@@ -52,11 +53,19 @@ impl Core {
                 Err(newer) => epoch = newer,
             }
         };
+        self.locks.told(epoch, &refused);
         if !refused.is_empty() {
             tracing::error!(locks = refused.len(), "locks were lost: another mount has what excludes them");
+            let core = Arc::clone(self);
+            self.runtime.spawn(async move { core.forget_in_kernel_of(&refused).await });
         }
-        self.locks.told(epoch, &refused);
         Ok(())
+    }
+
+    /// Who reads a file by a lock that was lost is to ask for it, and not to be answered by the kernel's pages.
+    async fn forget_in_kernel_of(&self, lost: &[HeldLock]) {
+        let inodes: BTreeSet<_> = lost.iter().map(|lock| lock.inode).collect();
+        self.tell_kernel(move |kernel| inodes.into_iter().for_each(|inode| kernel.forget_data(inode))).await;
     }
 
     /// Tells one ownership everything. Answers what it refused, or which one is to be told instead.

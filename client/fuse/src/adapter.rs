@@ -52,7 +52,7 @@ impl Handler for Adapter {
             Request::Create(create) => self.create(header, &create, reply),
             Request::CreateUnnamed(create) => self.create_unnamed(header, &create, reply),
             Request::Open(open) => self.open(header, open, reply),
-            Request::Read(read) => self.read(&read, reply),
+            Request::Read(read) => self.read(header, &read, reply),
             Request::Write(write) => self.write(header, &write, reply),
             Request::Flush { handle, owner } => self.flush(header, handle, owner, reply),
             Request::Release(release) => self.release(header, &release, reply),

@@ -49,7 +49,9 @@ impl Core {
         owner: LockOwner,
         range: LockRange,
     ) -> Result<(), FsError> {
-        self.let_go(Key { inode, kind, owner }, LockOp::Unlock { range }).await
+        let key = Key { inode, kind, owner };
+        self.locks.forget_lost(key, whole_of(kind, range));
+        self.let_go(key, LockOp::Unlock { range }).await
     }
 
     /// Lets go of all that an owner has of a file, as `close` does: of `fcntl` with the owner that the kernel names when a
@@ -67,9 +69,8 @@ impl Core {
         if self.locks.is_idle(key) {
             return Ok(());
         }
-        let released = self.let_go(key, LockOp::Release {}).await;
-        self.locks.forget_lost(key);
-        released
+        self.locks.forget_lost(key, LockRange::WHOLE);
+        self.let_go(key, LockOp::Release {}).await
     }
 
     /// Whether an owner may have locks of a file: then they are to be [let go of](Self::release_locks) when it closes it.
@@ -95,9 +96,16 @@ impl Core {
         timeout(OPERATION_MAX, tested).await.unwrap_or(Err(FsError::TimedOut))
     }
 
+    /// Whether any owner's locks were lost and not let go of yet: without that no
+    /// [`is_lock_lost`](Self::is_lock_lost) need be asked.
+    pub fn has_lost_locks(&self) -> bool {
+        self.locks.has_lost()
+    }
+
     /// Whether an owner's locks on a file were lost: the session ended, or a new owner of the metadata knew of others that
-    /// exclude them. Holds until the owner lets go of all by [`release_locks`](Self::release_locks). What it does to the file
-    /// meanwhile is not protected, and a frontend should refuse it (EIO).
+    /// exclude them. Holds until the owner lets go of what was lost, by [`unlock`](Self::unlock) or
+    /// [`release_locks`](Self::release_locks). What it does to the file meanwhile is not protected, and a frontend refuses it
+    /// (EIO).
     pub fn is_lock_lost(&self, inode: Inode, kind: LockKind, owner: LockOwner) -> bool {
         self.locks.is_lost(Key { inode, kind, owner })
     }

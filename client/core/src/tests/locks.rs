@@ -207,6 +207,7 @@ async fn many_locks_are_told_in_parts() {
 async fn what_another_one_claimed_first_is_lost_and_said_so() {
     let (fake, a, b) = two().await;
     a.set_lock(exclusive(0, 9), false).await.expect("free");
+    a.set_lock(exclusive(20, 29), false).await.expect("free");
     let locks = Arc::clone(&fake.state().locks);
     locks.take_over([a.session(), b.session()]);
     let (epoch, _) = locks.standing(b.session());
@@ -222,8 +223,13 @@ async fn what_another_one_claimed_first_is_lost_and_said_so() {
     locks.reclaim(&call).expect("taken in");
     sleep(2 * SECOND).await;
     assert!(a.is_lock_lost(INODE, kind, ME) && !b.is_lock_lost(INODE, kind, ME));
-    release(&a).await.expect("it knows");
-    assert!(!a.is_lock_lost(INODE, kind, ME));
+    assert!(!a.is_lock_lost(INODE, LockKind::Flock, ME) && !a.is_lock_lost(ROOT, kind, ME));
+    unlock(&a, 15, 29).await.expect("lets go of what it has");
+    assert!(a.is_lock_lost(INODE, kind, ME), "of the other it does not know");
+    unlock(&a, 0, 4).await.expect("nothing is held");
+    assert!(a.is_lock_lost(INODE, kind, ME));
+    unlock(&a, 5, 9).await.expect("nothing is held");
+    assert!(!a.is_lock_lost(INODE, kind, ME) && !a.has_lost_locks());
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,6 +242,8 @@ async fn with_the_session_its_locks_are_lost() {
     assert!(a.is_lock_lost(INODE, LockKind::Posix, ME));
     assert!(!a.is_lock_lost(INODE, LockKind::Flock, ME));
     assert_eq!(a.set_lock(exclusive(0, 9), true).await, Err(FsError::SessionEnded));
+    assert_eq!(release(&a).await, Err(FsError::SessionEnded));
+    assert!(!a.is_lock_lost(INODE, LockKind::Posix, ME), "whoever closes it knows");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use weft_fusedev::{Errno, Handle, Header, Reply};
 use weft_types::Inode;
 
 use super::locks::owner;
-use super::{Adapter, caller, finish};
+use super::{Adapter, caller, finish, or_refuse};
 use crate::attributes::inode;
 use crate::errno::errno;
 use crate::kernel;
@@ -61,7 +61,8 @@ impl Adapter {
         self.later_held(reply, work, answer, move |handle| core.release(handle));
     }
 
-    pub(super) fn read(&self, asked: &Read, reply: Reply) {
+    pub(super) fn read(&self, header: &Header, asked: &Read, reply: Reply) {
+        or_refuse!(self.check_locks(header.node, asked.handle, asked.lock_owner), reply);
         let (core, handle) = (Arc::clone(&self.core), handle_id(asked.handle));
         let (offset, size) = (asked.offset, asked.size);
         if let Some(result) = core.try_read(handle, offset, size) {
@@ -72,6 +73,10 @@ impl Adapter {
     }
 
     pub(super) fn write(&self, header: &Header, asked: &Write<'_>, reply: Reply) {
+        if !asked.from_cache {
+            // Pages of a mapping are many processes'.
+            or_refuse!(self.check_locks(header.node, asked.handle, asked.lock_owner), reply);
+        }
         let (handle, offset) = (handle_id(asked.handle), asked.offset);
         let answer = |reply: Reply, len| reply.answer(&Answer::written(len));
         let (inode, caller) = (inode(header.node), caller(header));
@@ -119,11 +124,10 @@ impl Adapter {
     }
 
     pub(super) fn release(&self, header: &Header, asked: &Release, reply: Reply) {
-        if let Some(by) = asked.flock_owner {
-            self.unlock_all(header, LockKind::Flock, owner(by));
-        }
-        for by in self.lockers.take(asked.handle) {
-            self.unlock_all(header, LockKind::Posix, by);
+        let mut lockers = self.lockers.take(asked.handle);
+        lockers.extend(asked.flock_owner.map(|by| (LockKind::Flock, owner(by))));
+        for (kind, by) in lockers {
+            self.unlock_all(header, kind, by);
         }
         self.core.release(handle_id(asked.handle));
         reply.ok();
@@ -140,6 +144,7 @@ impl Adapter {
     }
 
     pub(super) fn allocate(&self, header: &Header, asked: &Allocate, reply: Reply) {
+        or_refuse!(self.check_locks(header.node, asked.handle, None), reply);
         let mode = match asked.mode {
             0 => AllocateMode::Allocate,
             KEEP_SIZE => AllocateMode::AllocateKeepSize,
@@ -174,6 +179,8 @@ impl Adapter {
         if asked.flags != 0 {
             return reply.error(Errno::INVAL);
         }
+        or_refuse!(self.check_locks(header.node, asked.from, None), reply);
+        or_refuse!(self.check_locks(asked.to_node, asked.to, None), reply);
         let core = Arc::clone(&self.core);
         let CopyRange { from, from_offset, to_node, to, to_offset, len, wide, .. } = *asked;
         let (inode, caller) = (inode(to_node), caller(header));

@@ -6,7 +6,7 @@ use weft_core::{AttributeChanges, Attributes, Core};
 use weft_fusedev::protocol::{Answer, FileSystemSpace, SetAttributes};
 use weft_fusedev::{Header, Reply};
 
-use super::{Adapter, answer_attributes, caller, finish, permission_bits};
+use super::{Adapter, answer_attributes, caller, finish, or_refuse, permission_bits};
 use crate::attributes::{inode, time_change};
 
 impl Adapter {
@@ -28,6 +28,9 @@ impl Adapter {
     }
 
     pub(super) fn set_attributes(&self, header: &Header, asked: &SetAttributes, reply: Reply) {
+        if let (Some(handle), Some(_)) = (asked.handle, asked.size) {
+            or_refuse!(self.check_locks(header.node, handle, asked.lock_owner), reply);
+        }
         let changes = AttributeChanges {
             mode: asked.mode.map(permission_bits),
             uid: asked.uid,

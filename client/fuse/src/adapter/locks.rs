@@ -5,38 +5,51 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_core::{LockConflict, LockMode, LockOwner, LockRange};
 use weft_fusedev::protocol::{Answer, Lock, LockKind, LockRequest};
-use weft_fusedev::{Errno, Handle, Header, Patience, Reply};
+use weft_fusedev::{Errno, Handle, Header, NodeId, Patience, Reply};
 use weft_types::SessionId;
 
 use super::{Adapter, finish, or_refuse};
 use crate::attributes::inode;
 use crate::errno::errno;
 
-/// By whom ranges were locked through each open file. The kernel tells when a process closes a descriptor, but not when the
-/// last one of an open file goes whose own locks (`F_OFD_SETLK`) go with it.
+/// Who locks a file, and how.
+pub(super) type Locker = (weft_core::LockKind, LockOwner);
+
+/// By whom each open file was locked. The kernel tells when a process closes a descriptor, but not when the last one of an
+/// open file goes whose own locks (`F_OFD_SETLK`) go with it.
 #[derive(Debug, Default)]
-pub(super) struct Lockers(Mutex<HashMap<Handle, BTreeSet<LockOwner>>>);
+pub(super) struct Lockers(Mutex<HashMap<Handle, BTreeSet<Locker>>>);
 
 impl Lockers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Handle, BTreeSet<LockOwner>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Handle, BTreeSet<Locker>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, handle: Handle, owner: LockOwner) {
-        self.lock().entry(handle).or_default().insert(owner);
+    fn note(&self, handle: Handle, locker: Locker) {
+        self.lock().entry(handle).or_default().insert(locker);
     }
 
     /// A process closed a descriptor of an open file: its locks went, and others that it takes are not of this one. Locks of
     /// open files stay.
     pub(super) fn flushed(&self, handle: Handle, owner: LockOwner) {
-        if let Some(owners) = self.lock().get_mut(&handle) {
-            owners.remove(&owner);
+        if let Some(lockers) = self.lock().get_mut(&handle) {
+            lockers.remove(&(weft_core::LockKind::Posix, owner));
         }
     }
 
     /// The open file is closed.
-    pub(super) fn take(&self, handle: Handle) -> BTreeSet<LockOwner> {
+    pub(super) fn take(&self, handle: Handle) -> BTreeSet<Locker> {
         self.lock().remove(&handle).unwrap_or_default()
+    }
+
+    /// Whether this holds of anybody by whose locks an open file is used: of `by`, when it is known which process uses it, and
+    /// of those that locked the open file itself.
+    fn any(&self, handle: Handle, by: Option<LockOwner>, holds: impl Fn(Locker) -> bool) -> bool {
+        let of_process = by.is_some_and(|by| holds((weft_core::LockKind::Posix, by)));
+        let counts = |locker: &Locker| by.is_none() || locker.0 == weft_core::LockKind::Flock;
+        let known = self.lock();
+        let mut lockers = known.get(&handle).into_iter().flatten();
+        of_process || lockers.any(|locker| counts(locker) && holds(*locker))
     }
 }
 
@@ -94,9 +107,7 @@ impl Adapter {
             }
         };
         let request = or_refuse!(request(header, asked, mode), reply);
-        if !asked.flock {
-            self.lockers.note(asked.handle, request.owner);
-        }
+        self.lockers.note(asked.handle, (request.kind, request.owner));
         if !wait {
             return self
                 .later(reply, async move { core.set_lock(request, false).await }, |reply, ()| reply.ok());
@@ -112,6 +123,22 @@ impl Adapter {
         });
     }
 
+    /// Refuses what somebody does to a file by locks that were lost: others may have them, and it would go on as if alone. It
+    /// ends when these locks are let go of.
+    pub(super) fn check_locks(
+        &self,
+        node: NodeId,
+        handle: Handle,
+        by: Option<weft_fusedev::protocol::LockOwner>,
+    ) -> Result<(), Errno> {
+        if !self.core.has_lost_locks() {
+            return Ok(());
+        }
+        let inode = inode(node);
+        let lost = |(kind, owner)| self.core.is_lock_lost(inode, kind, owner);
+        if self.lockers.any(handle, by.map(owner), lost) { Err(Errno::IO) } else { Ok(()) }
+    }
+
     /// Lets go of what an owner has locked of a file, if anything.
     pub(super) fn unlock_all(&self, header: &Header, kind: weft_core::LockKind, owner: LockOwner) {
         let (core, inode) = (Arc::clone(&self.core), inode(header.node));
@@ -122,5 +149,38 @@ impl Adapter {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_core::LockKind::{Flock, Posix};
+
+    #[test]
+    fn who_uses_an_open_file_answers_for_its_own_locks_and_for_those_of_the_open_file() {
+        let lockers = Lockers::default();
+        let (handle, me, other, file) =
+            (Handle::new(1), LockOwner::new(1), LockOwner::new(2), LockOwner::new(3));
+        lockers.note(handle, (Posix, other));
+        lockers.note(handle, (Flock, file));
+        let lost = |which: Locker| move |locker: Locker| locker == which;
+        // Who lost what, who uses the file, and whether that is refused.
+        let rows = [
+            ((Posix, me), Some(me), true),
+            ((Posix, other), Some(me), false),
+            ((Posix, other), None, true),
+            ((Flock, file), Some(me), true),
+            ((Flock, file), None, true),
+            ((Posix, me), None, false),
+        ];
+        for (which, by, refused) in rows {
+            assert_eq!(lockers.any(handle, by, lost(which)), refused, "{which:?} {by:?}");
+            let elsewhere = lockers.any(Handle::new(2), by, lost(which));
+            assert_eq!(elsewhere, which == (Posix, me) && by == Some(me), "{which:?} {by:?}");
+        }
+        lockers.flushed(handle, other);
+        assert!(!lockers.any(handle, None, lost((Posix, other))));
+        assert_eq!(lockers.take(handle), BTreeSet::from([(Flock, file)]));
     }
 }
