@@ -203,6 +203,12 @@ impl Locks {
         self.has_lost.store(!state.lost.is_empty(), Ordering::Release);
     }
 
+    /// A holder does not hold this as it believes.
+    pub(crate) fn lose(&self, key: Key, range: LockRange) {
+        self.state().lose(key, range);
+        self.has_lost.store(true, Ordering::Release);
+    }
+
     /// Nothing is held any more: the session is over.
     pub(crate) fn lose_all(&self) {
         let mut state = self.state();

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, timeout};
+use weft_layout::Region;
 use weft_types::{Epoch, Inode, LockKind, LockOwner, LockRange};
 use weft_wire::locks::{Lock, LockConflict, LockOp, LockOutcome, LockRefusal, Locked};
 
@@ -176,19 +177,34 @@ impl Core {
         let outcome = self.until_done(&cancel, key, op, note).await;
         drop((slot, cancel));
         self.locks.end(key, pending);
-        let is_posix = request.kind == LockKind::Posix;
-        // One of a whole file that was to be converted may be gone already.
-        if outcome != Ok(LockOutcome::Done {}) && (is_posix || before.is_empty()) {
-            return;
+        let was_granted = outcome == Ok(LockOutcome::Done {});
+        match request.kind {
+            LockKind::Posix if was_granted => self.set_back(key, request.range, &before).await,
+            // One of a whole file that was to be converted may be gone already.
+            LockKind::Flock if was_granted || !before.is_empty() => {
+                self.unlock_again(key, LockRange::WHOLE).await;
+            }
+            _ => {}
         }
-        let range = request.change().0;
-        let mut undone = self.carry_out(key, LockOp::Unlock { range }).await;
-        for held in before.iter().filter(|_| is_posix) {
-            let (range, mode, pid) = (held.range, held.mode, held.pid);
-            undone = undone.and(self.carry_out(key, LockOp::Set { range, mode, pid, wait: false }).await);
+    }
+
+    /// A range becomes what it was before it was granted. What was held is so without a break, as far as it goes: others wait
+    /// for it, and would come between.
+    async fn set_back(self: &Arc<Self>, key: Key, range: LockRange, before: &[Region]) {
+        for Region { range, mode, pid } in before.iter().copied() {
+            if let Err(error) = self.carry_out(key, LockOp::Set { range, mode, pid, wait: false }).await {
+                tracing::warn!(%error, ?key, "a lock is lost: what was to replace it was given up");
+                self.locks.lose(key, range);
+            }
         }
-        if let Err(error) = undone {
-            tracing::debug!(%error, ?key, "a lock that was given up when it was granted is not as it was before");
+        for gap in gaps(range, before) {
+            self.unlock_again(key, gap).await;
+        }
+    }
+
+    async fn unlock_again(self: &Arc<Self>, key: Key, range: LockRange) {
+        if let Err(error) = self.carry_out(key, LockOp::Unlock { range }).await {
+            tracing::debug!(%error, ?key, "what was given up when it was granted stays");
         }
     }
 
@@ -290,6 +306,18 @@ impl Drop for Asking {
             drop(alone);
         });
     }
+}
+
+/// What of a range is in none of these regions of it, which are in order.
+fn gaps(range: LockRange, regions: &[Region]) -> Vec<LockRange> {
+    let mut gaps = Vec::new();
+    let mut from = range.start();
+    for region in regions {
+        gaps.extend(region.range.start().checked_sub(1).and_then(|end| LockRange::new(from, end)));
+        from = region.range.end().saturating_add(1);
+    }
+    gaps.extend(LockRange::new(from, range.end()));
+    gaps
 }
 
 /// Of a whole file there is no other range.

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use weft_locks::{Asked, LockServer, Reclaims};
+use weft_layout::Region;
+use weft_locks::{Asked, Holder, LockServer, Place, Reclaims};
 use weft_types::{Epoch, SessionId};
 use weft_wire::locks::{HeldLock, Lock, LockRefusal, Locked, Reclaim, Reclaimed};
 
+use crate::LockRequest;
 use crate::backend::{Answer, Failure};
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -56,6 +58,13 @@ impl Locks {
     /// How many locks are held, by all.
     pub(super) fn held(&self) -> usize {
         self.state().server.table().locks()
+    }
+
+    /// What a session's holder has of a file.
+    pub(super) fn held_by(&self, session: SessionId, of: &LockRequest) -> Vec<Region> {
+        let place = Place { inode: of.inode, kind: of.kind };
+        let holder = Holder { session, owner: of.owner };
+        self.state().server.table().held(place, holder).collect()
     }
 
     /// Another owner begins, which knows of no lock, and of these sessions.

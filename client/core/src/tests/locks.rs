@@ -130,19 +130,84 @@ async fn a_wait_that_is_given_up_leaves_nothing_behind() {
     a.set_lock(exclusive(0, 9), false).await.expect("free");
 }
 
+/// What a mount has of the file, as the owner of the metadata has it.
+fn held(fake: &Fake, core: &Core) -> Vec<(LockRange, LockMode)> {
+    let regions = fake.state().locks.held_by(core.session(), &exclusive(0, 0));
+    regions.iter().map(|region| (region.range, region.mode)).collect()
+}
+
+fn lose_replies(fake: &Fake, replies: u32) {
+    fake.state().locks.state().lost_replies = replies;
+}
+
 /// The owner has granted it, and the answer is not there when the process is killed.
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_was_granted_when_it_was_given_up_is_as_it_was_before() {
     let (fake, a, b) = two().await;
     b.set_lock(shared(0, 4), false).await.expect("free");
-    fake.state().locks.state().lost_replies = u32::MAX;
+    b.set_lock(exclusive(7, 7), false).await.expect("free");
+    let before = held(&fake, &b);
+    assert_eq!(before, [(range(0, 4), LockMode::Shared), (range(7, 7), LockMode::Exclusive)]);
+    lose_replies(&fake, u32::MAX);
     assert!(timeout(SECOND, b.set_lock(exclusive(0, 9), true)).await.is_err());
-    assert_eq!(fake.state().locks.held(), 1);
-    fake.state().locks.state().lost_replies = 0;
-    assert_eq!(b.test_lock(exclusive(0, 9)).await, Ok(None), "whoever asks next waits until it is undone");
-    a.set_lock(exclusive(5, 9), false).await.expect("free again");
+    assert_eq!(held(&fake, &b), [(range(0, 9), LockMode::Exclusive)], "it was granted");
+    lose_replies(&fake, 0);
+    // Whoever asks next, of the same owner, waits until it is undone.
+    assert_eq!(b.test_lock(exclusive(0, 9)).await, Ok(None));
+    assert_eq!(held(&fake, &b), before);
+    a.set_lock(exclusive(8, 9), false).await.expect("free again");
     a.set_lock(shared(0, 4), false).await.expect("shared again");
     assert_eq!(a.set_lock(exclusive(0, 4), false).await, Err(FsError::WouldBlock), "and kept");
+    assert_eq!(a.set_lock(shared(7, 7), false).await, Err(FsError::WouldBlock), "and kept");
+    assert!(!b.has_lost_locks());
+    release(&b).await.expect("lets go");
+    assert_eq!(held(&fake, &b), []);
+}
+
+/// What was held is never let go of, so that none who waits for it comes between.
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_more_keeps_what_it_had_though_another_waits_for_it() {
+    let (fake, a, b) = two().await;
+    b.set_lock(shared(2, 4), false).await.expect("free");
+    lose_replies(&fake, u32::MAX);
+    let gives_up = tokio::spawn({
+        let b = Arc::clone(&b);
+        async move { timeout(3 * SECOND, b.set_lock(exclusive(0, 9), true)).await.is_err() }
+    });
+    sleep(SECOND).await;
+    assert_eq!(held(&fake, &b), [(range(0, 9), LockMode::Exclusive)], "it was granted");
+    // It is in the queue, whatever becomes of the answer.
+    let waits = in_background(&a, exclusive(2, 4));
+    assert!(gives_up.await.expect("runs"));
+    lose_replies(&fake, 0);
+    sleep(20 * SECOND).await;
+    assert!(!waits.is_finished(), "another one had what was to be kept");
+    assert_eq!(held(&fake, &b), [(range(2, 4), LockMode::Shared)]);
+    a.set_lock(exclusive(0, 1), false).await.expect("free again");
+    a.set_lock(exclusive(5, 9), false).await.expect("free again");
+    unlock(&b, 0, 9).await.expect("lets go");
+    timeout(SECOND, waits).await.expect("soon").expect("runs").expect("granted");
+}
+
+/// It asked for less than it had, and another one has come in when it gives that up.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_set_back_is_lost_and_said_so() {
+    let (fake, a, b) = two().await;
+    b.set_lock(exclusive(0, 9), false).await.expect("free");
+    lose_replies(&fake, u32::MAX);
+    let gives_up = tokio::spawn({
+        let b = Arc::clone(&b);
+        async move { timeout(3 * SECOND, b.set_lock(shared(0, 9), true)).await.is_err() }
+    });
+    sleep(SECOND).await;
+    let comes_in = in_background(&a, shared(3, 3));
+    assert!(gives_up.await.expect("runs"));
+    lose_replies(&fake, 0);
+    comes_in.await.expect("runs").expect("granted");
+    sleep(SECOND).await;
+    assert!(b.is_lock_lost(INODE, LockKind::Posix, ME) && !a.has_lost_locks());
+    unlock(&b, 0, 9).await.expect("lets go");
+    assert!(!b.has_lost_locks() && held(&fake, &b).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
