@@ -5,7 +5,7 @@
 
 mod mirror;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -74,6 +74,8 @@ struct State {
     holders: HashMap<Key, Holder>,
     /// What was lost and not let go of by who believes to hold it.
     lost: HashMap<Key, Regions>,
+    /// Holders that are about to let go of all that they have.
+    releasing: HashSet<Key>,
     /// Slots that were used and are free, each with its next number.
     free: Vec<(SlotId, SlotSeq)>,
     /// Slots that were ever used.
@@ -124,6 +126,20 @@ pub(crate) struct LettingGo {
 impl Drop for LettingGo {
     fn drop(&mut self) {
         self.locks.state().with(self.key, |holder| holder.letting_go -= 1);
+        self.locks.changed.notify_waiters();
+    }
+}
+
+/// A holder is about to let go of all that it has. Ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Releasing {
+    locks: Arc<Locks>,
+    key: Key,
+}
+
+impl Drop for Releasing {
+    fn drop(&mut self) {
+        self.locks.state().releasing.remove(&self.key);
         self.locks.changed.notify_waiters();
     }
 }
@@ -227,9 +243,21 @@ impl Locks {
         self.has_lost.store(!state.lost.is_empty(), Ordering::Release);
     }
 
+    /// A holder lets go of all that it has; `None`: it is about to already, and has not begun.
+    pub(crate) fn begin_release(self: &Arc<Self>, key: Key) -> Option<Releasing> {
+        let begins = self.state().releasing.insert(key);
+        begins.then(|| Releasing { locks: Arc::clone(self), key })
+    }
+
     /// Waits until a holder lets go of nothing.
     pub(crate) async fn settled(&self, key: Key) {
         self.when(|state| state.is_settled(key).then_some(())).await;
+    }
+
+    /// Waits until a holder lets go of nothing, and is not about to.
+    pub(crate) async fn released(&self, key: Key) {
+        let released = |state: &State| !state.releasing.contains(&key) && state.is_settled(key);
+        self.when(|state| released(state).then_some(())).await;
     }
 
     /// Waits until a holder lets go of nothing else; others wait from now on.

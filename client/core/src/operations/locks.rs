@@ -15,6 +15,8 @@ use crate::{Core, FsError};
 
 /// An answer that a request waits and that took less than this came because too many wait: the next attempt is put off.
 const KEPT: Duration = Duration::from_secs(1);
+/// The longest that somebody who closes a file waits until its locks are gone.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
 /// Between two attempts of one that waits with too many others.
 const POLL_MAX: Duration = Duration::from_secs(2);
 
@@ -56,10 +58,11 @@ impl Core {
     }
 
     /// Lets go of all that an owner has of a file, as `close` does: of `fcntl` with the owner that the kernel names when a
-    /// descriptor is closed, of `flock` with that of the open file. Nobody is asked when that owner has no lock there.
+    /// descriptor is closed, of `flock` with that of the open file. Nobody is asked when that owner has no lock there. Waits
+    /// for half a second at most: who closes a file need not be there until its locks are gone.
     ///
     /// # Errors
-    /// As [`unlock`](Self::unlock).
+    /// [`FsError::SessionEnded`]; [`FsError::TimedOut`]: it is done later.
     pub async fn release_locks(
         self: &Arc<Self>,
         inode: Inode,
@@ -71,7 +74,17 @@ impl Core {
             return Ok(());
         }
         self.locks.forget_lost(key, LockRange::WHOLE);
-        self.let_go(key, LockOp::Release {}).await
+        let Some(releasing) = self.locks.begin_release(key) else {
+            // It holds no more than is let go of already.
+            return timeout(CLOSE_MAX, self.locks.released(key)).await.map_err(|_| FsError::TimedOut);
+        };
+        let core = Arc::clone(self);
+        let released = self.complete(async move {
+            let _alone = core.locks.let_go(key).await;
+            drop(releasing);
+            core.carry_out(key, LockOp::Release {}).await
+        });
+        timeout(CLOSE_MAX, released).await.unwrap_or(Err(FsError::TimedOut))
     }
 
     /// Whether an owner may have locks of a file: then they are to be [let go of](Self::release_locks) when it closes it.

@@ -1,11 +1,12 @@
 //! Locks of two mounts, over a network that loses calls and owners that are replaced.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use weft_types::{LockKind, LockMode, LockOwner, LockRange};
-use weft_wire::locks::HeldLock;
+use weft_wire::locks::{HeldLock, LockOp};
 
 use super::*;
 use crate::{FsError, LockRequest};
@@ -136,6 +137,15 @@ fn held(fake: &Fake, core: &Core) -> Vec<(LockRange, LockMode)> {
     regions.iter().map(|region| (region.range, region.mode)).collect()
 }
 
+/// What a mount has asked for, each request once.
+fn asked(fake: &Fake, core: &Core) -> Vec<LockOp> {
+    let state = fake.state();
+    let calls = &state.locks.state().calls;
+    let mine = calls.iter().filter(|call| call.session == core.session());
+    let by_turn: BTreeMap<_, _> = mine.map(|call| ((call.slot, call.seq), call.op)).collect();
+    by_turn.into_values().collect()
+}
+
 fn lose_replies(fake: &Fake, replies: u32) {
     fake.state().locks.state().lost_replies = replies;
 }
@@ -208,6 +218,28 @@ async fn what_cannot_be_set_back_is_lost_and_said_so() {
     assert!(b.is_lock_lost(INODE, LockKind::Posix, ME) && !a.has_lost_locks());
     unlock(&b, 0, 9).await.expect("lets go");
     assert!(!b.has_lost_locks() && held(&fake, &b).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_closes_a_file_does_not_wait_for_an_owner_that_does_not_answer() {
+    let (fake, a, b) = two().await;
+    a.set_lock(exclusive(0, 9), false).await.expect("free");
+    fake.state().owner_silent = true;
+    let begun = Instant::now();
+    let mut closing = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let a = Arc::clone(&a);
+        closing.spawn(async move { release(&a).await });
+    }
+    assert_eq!(closing.join_all().await, vec![Err(FsError::TimedOut); 100]);
+    assert!(begun.elapsed() < SECOND);
+    sleep(3 * SECOND).await;
+    assert_eq!(held(&fake, &a).len(), 1);
+    fake.state().owner_silent = false;
+    b.set_lock(exclusive(0, 9), true).await.expect("it goes, though nobody waits for that");
+    sleep(SECOND).await;
+    let releases = asked(&fake, &a).iter().filter(|op| **op == LockOp::Release {}).count();
+    assert!((1..=2).contains(&releases), "one for all that closed: {releases}");
 }
 
 #[tokio::test(start_paused = true)]
