@@ -63,8 +63,35 @@ impl Drop for Change {
     }
 }
 
-/// By directory and name.
-type Entries = Recent<(Inode, Name), Behind>;
+/// By directory and name. A directory's names are forgotten by their gate: what was remembered by an earlier count of it does not
+/// hold any more.
+#[derive(Debug)]
+struct Entries {
+    known: Recent<(Inode, Name), (Behind, u32)>,
+    wiped: Vec<u32>,
+}
+
+impl Entries {
+    fn new(remembered: usize) -> Self {
+        Self { known: Recent::new(remembered), wiped: vec![0; GATES] }
+    }
+
+    fn get(&mut self, parent: Inode, name: &Name) -> Option<Behind> {
+        let wiped = self.wiped[gate(parent)];
+        let (behind, seen) = self.known.get(&(parent, name.clone()))?;
+        Some(if *seen == wiped { *behind } else { Behind::Unsure })
+    }
+
+    fn insert(&mut self, parent: Inode, name: Name, behind: Behind) {
+        self.known.insert((parent, name), (behind, self.wiped[gate(parent)]));
+    }
+
+    /// Of all names in a directory only the owner knows. Directories that share its gate are asked for as well.
+    fn wipe(&mut self, parent: Inode) {
+        let wiped = &mut self.wiped[gate(parent)];
+        *wiped = wiped.wrapping_add(1);
+    }
+}
 
 /// What is known to be behind a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +143,7 @@ impl Names {
         Self {
             gates: Gates((0..=ANY).map(|_| (AtomicU32::new(0), AtomicU64::new(0))).collect()),
             recalled: Mutex::new(Recalled { term, last: vec![0; GATES] }),
-            entries: Mutex::new(Recent::new(remembered)),
+            entries: Mutex::new(Entries::new(remembered)),
             whole: Mutex::default(),
             parents: Mutex::new(Recent::new(remembered)),
             attributes: Mutex::new(Recent::new(remembered)),
@@ -181,9 +208,9 @@ impl Names {
     /// The inode behind a name: `Some(None)` when there is known to be none.
     pub(crate) fn entry(&self, parent: Inode, name: &Name) -> Option<Option<Inode>> {
         let mut entries = lock(&self.entries);
-        let known = match entries.get(&(parent, name.clone())) {
+        let known = match entries.get(parent, name) {
             Some(Behind::Unsure) => None,
-            Some(Behind::Inode(inode)) => Some(Some(*inode)),
+            Some(Behind::Inode(inode)) => Some(Some(inode)),
             Some(Behind::Nothing) => Some(None),
             None => lock(&self.whole).contains(&parent).then_some(None),
         };
@@ -193,7 +220,7 @@ impl Names {
 
     /// When entries had to go, no directory is whole any more.
     fn follow_loss(&self, entries: &mut Entries) {
-        if entries.has_lost() {
+        if entries.known.has_lost() {
             lock(&self.whole).clear();
         }
     }
@@ -210,7 +237,7 @@ impl Names {
     }
 
     fn put_entry(&self, entries: &mut Entries, parent: Inode, name: Name, behind: Behind) {
-        entries.insert((parent, name), behind);
+        entries.insert(parent, name, behind);
         self.follow_loss(entries);
     }
 
@@ -325,9 +352,12 @@ impl Names {
         }
     }
 
-    /// Nothing is known of an inode, but that it may have names elsewhere.
+    /// Nothing is known of an inode, nor of names in it; but it may have names elsewhere.
     pub(crate) fn forget(&self, inode: Inode) {
+        let mut entries = lock(&self.entries);
         lock(&self.whole).remove(&inode);
+        entries.wipe(inode);
+        drop(entries);
         self.forget_parent(inode);
         self.forget_attributes(inode);
         self.forget_xattrs(inode);
@@ -341,7 +371,7 @@ impl Names {
     pub(crate) fn clear(&self) {
         let mut entries = lock(&self.entries);
         lock(&self.whole).clear();
-        entries.clear();
+        entries.known.clear();
         drop(entries);
         lock(&self.parents).clear();
         lock(&self.attributes).clear();
@@ -452,5 +482,20 @@ mod tests {
         names.begin_term(Term { number: 2, ..TERM });
         names.set_entry(answered(9), other, name(), None);
         assert_eq!(names.entry(other, &name()), None, "it was answered under another term");
+    }
+
+    #[tokio::test]
+    async fn with_a_directory_its_names_are_forgotten() {
+        let names = names();
+        let parent = Inode::new(5);
+        let directory = Attributes { inode: parent, ..crate::tests::directory() };
+        names.set_whole(STAMP, &directory);
+        names.set_entry(STAMP, parent, name(), Some(Inode::new(9)));
+        names.set_entry(STAMP, Inode::new(6), name(), Some(Inode::new(9)));
+        names.forget(parent);
+        assert_eq!(names.entry(parent, &name()), None);
+        assert_eq!(names.entry(Inode::new(6), &name()), Some(Some(Inode::new(9))), "of another directory");
+        names.set_entry(STAMP, parent, name(), None);
+        assert_eq!(names.entry(parent, &name()), Some(None));
     }
 }

@@ -175,6 +175,21 @@ async fn a_file_that_another_mount_removes_goes_on_where_it_is_open() {
     assert_eq!(b.attributes(inode).await, Err(FsError::Refused(MetaError::NotFound)), "it was collected");
 }
 
+/// Who wants to remove a directory has it forgotten elsewhere, with its names: it is not told when these change.
+#[tokio::test(start_paused = true)]
+async fn names_in_a_directory_that_could_not_be_removed_are_asked_for_anew() {
+    let fake = Fake::new();
+    let (a, b) = (mount(&fake), mount_as(&fake, false));
+    let folder = weft_wire::meta::NewNode::Directory;
+    let folder = a.make_node(caller(), ROOT, name("d"), folder, 0o755, 0).await.expect("makes").inode;
+    let inode = put_file(&a, "f", b"x").await;
+    b.link(caller(), inode, folder, name("g")).await.expect("links");
+    let refused = a.remove_directory(caller(), ROOT, name("d")).await;
+    assert_eq!(refused, Err(FsError::Refused(MetaError::NotEmpty)));
+    a.unlink(caller(), folder, name("g")).await.expect("unlinks");
+    assert_eq!(b.lookup(folder, &name("g")).await, Err(FsError::Refused(MetaError::NotFound)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_mount_that_is_alone_again_asks_nobody() {
     let fake = Fake::new();
