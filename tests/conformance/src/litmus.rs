@@ -1,8 +1,9 @@
 //! The litmus of coherence: after a change on one mount returned, the other never answers the old state.
 //!
 //! Each round changes one thing through one mount and looks at it through the other, which had looked at the old state
-//! before and may have it cached, the absence of a name included. The mounts change places from round to round.
+//! before and may have it cached, the absence of a name included. Kinds of changes and the mount that changes are random.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -10,22 +11,71 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::XattrFlags;
+use weft_e2e::Random;
 
-use crate::Mounts;
+use crate::{Mapping, Mounts};
+
+/// What the rounds of one kind took.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// The kind of change.
+    pub kind: &'static str,
+    /// Its rounds.
+    pub rounds: u64,
+    /// All of them: the change, the looks before and after it, and what was made for it.
+    pub time: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Took {
+    const fn nothing(kind: &'static str) -> Self {
+        Self { kind, rounds: 0, time: Duration::ZERO, longest: Duration::ZERO }
+    }
+
+    fn add(&mut self, rounds: u64, time: Duration, longest: Duration) {
+        self.rounds += rounds;
+        self.time += time;
+        self.longest = self.longest.max(longest);
+    }
+
+    /// Microseconds of a round in the mean.
+    pub fn micros(&self) -> u128 {
+        self.time.as_micros() / u128::from(self.rounds.max(1))
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, longest) = (self.time.as_secs_f64(), self.longest.as_millis());
+        let Self { kind, rounds, .. } = self;
+        write!(
+            out,
+            "{kind}: {rounds} rounds in {seconds:.1} s, {} us each, at most {longest} ms",
+            self.micros()
+        )
+    }
+}
 
 /// What a run of rounds came to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Report {
-    /// Rounds that were done, each of one change.
-    pub rounds: u64,
-    /// What they took.
-    pub took: Duration,
+    /// By kinds.
+    pub kinds: Vec<Took>,
 }
 
 impl Report {
-    /// Rounds in a second.
-    pub fn rate(&self) -> f64 {
-        self.rounds as f64 / self.took.as_secs_f64()
+    /// All rounds together.
+    pub fn all(&self) -> Took {
+        let mut all = Took::nothing("all");
+        self.kinds.iter().for_each(|kind| all.add(kind.rounds, kind.time, kind.longest));
+        all
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kinds.iter().chain([&self.all()]).try_for_each(|kind| writeln!(out, "{kind}"))
     }
 }
 
@@ -41,12 +91,16 @@ struct Round<'a> {
     here: &'a Path,
     there: &'a Path,
     number: u64,
+    /// A file of its own for each mount that changes: what a mount may only do while no other one writes.
+    own: &'static str,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 16] = [
     ("create", create),
     ("write", write),
     ("write and close", write_and_close),
+    ("write under a mapping", write_under_a_mapping),
+    ("write by a mapping", write_by_a_mapping),
     ("append", append),
     ("truncate", truncate),
     ("chmod", change_mode),
@@ -57,26 +111,42 @@ const KINDS: [Kind; 13] = [
     ("symlink", symbolic_link),
     ("xattr", attribute),
     ("unlink", unlink),
+    ("mkdir and rmdir", folder),
 ];
 
-/// Runs rounds in an empty folder of two mounts, each kind of change in turn.
+/// Runs rounds in an empty folder of two mounts, of random kinds.
 ///
 /// # Errors
 /// The first old answer.
-pub fn run(folder: &Mounts, rounds: u64) -> Result<Report, String> {
-    let began = Instant::now();
-    fs::write(folder.a.join("file"), number_bytes(0)).map_err(|error| error.to_string())?;
-    for number in 0..rounds {
-        let (here, there) = if (number / KINDS.len() as u64).is_multiple_of(2) {
-            (&folder.a, &folder.b)
+pub fn run(folder: &Mounts, rounds: u64, seed: u64) -> Result<Report, String> {
+    let mut random = Random::new(seed);
+    prepare(folder).map_err(|error| error.to_string())?;
+    let mut took = KINDS.map(|(name, _)| Took::nothing(name));
+    for number in 1..=rounds {
+        let (here, there, own) = if random.below(2) == 0 {
+            (&folder.a, &folder.b, OWN[0])
         } else {
-            (&folder.b, &folder.a)
+            (&folder.b, &folder.a, OWN[1])
         };
-        let (name, kind) = KINDS[(number % KINDS.len() as u64) as usize];
-        kind(Round { here, there, number: number + 1 })
-            .map_err(|what| format!("round {number}, {name}: {what}"))?;
+        let kind = random.below(KINDS.len() as u64) as usize;
+        let (name, change) = KINDS[kind];
+        let began = Instant::now();
+        change(Round { here, there, number, own })
+            .map_err(|what| format!("round {number}, {name} through {}: {what}", here.display()))?;
+        took[kind].add(1, began.elapsed(), began.elapsed());
     }
-    Ok(Report { rounds, took: began.elapsed() })
+    Ok(Report { kinds: took.to_vec() })
+}
+
+/// The files that only one mount ever opens for writing.
+const OWN: [&str; 2] = ["own-a", "own-b"];
+
+/// The files that changes find.
+fn prepare(folder: &Mounts) -> io::Result<()> {
+    for name in ["file", OWN[0], OWN[1]] {
+        fs::write(folder.a.join(name), number_bytes(0))?;
+    }
+    Ok(())
 }
 
 fn number_bytes(number: u64) -> [u8; 8] {
@@ -90,6 +160,14 @@ fn done<T>(what: &str, result: io::Result<T>) -> Result<T, String> {
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, expected: &T, found: &T) -> Verdict {
     if expected == found { Ok(()) } else { Err(format!("{what}: expected {expected:?}, found {found:?}")) }
+}
+
+/// Removes what an earlier round may have left.
+fn clear(path: &Path) -> Verdict {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => done("remove", Err(error)),
+        _ => Ok(()),
+    }
 }
 
 fn is_there(path: &Path) -> Result<bool, String> {
@@ -110,7 +188,7 @@ fn writer(path: &Path) -> Result<File, String> {
 }
 
 fn create(round: Round<'_>) -> Verdict {
-    let _ = fs::remove_file(round.here.join("new"));
+    clear(&round.here.join("new"))?;
     same("absent before", &false, &is_there(&round.there.join("new"))?)?;
     done("create", File::create_new(round.here.join("new")))?;
     same("there", &true, &is_there(&round.there.join("new"))?)?;
@@ -134,6 +212,28 @@ fn write_and_close(round: Round<'_>) -> Verdict {
     done("write", file.write_all(&number_bytes(round.number)))?;
     drop(file);
     same("bytes", &number_bytes(round.number).to_vec(), &done("read", fs::read(path))?)
+}
+
+/// A mapping that was looked through before shows what was written to the file.
+fn write_under_a_mapping(round: Round<'_>) -> Verdict {
+    let reader = done("open", File::open(round.there.join("file")))?;
+    let mapping = done("map", Mapping::to_read(&reader, 8))?;
+    let _ = mapping.read(0, 8);
+    let file = writer(&round.here.join("file"))?;
+    done("write", file.write_all_at(&number_bytes(round.number), 0))?;
+    same("bytes through a mapping", &number_bytes(round.number).to_vec(), &mapping.read(0, 8))
+}
+
+fn write_by_a_mapping(round: Round<'_>) -> Verdict {
+    let reader = done("open", File::open(round.there.join(round.own)))?;
+    let mut bytes = [0; 8];
+    done("read", reader.read_exact_at(&mut bytes, 0))?;
+    let file = OpenOptions::new().read(true).write(true).open(round.here.join(round.own));
+    let mapping = done("map", Mapping::of(&done("open", file)?, 8))?;
+    mapping.write(0, &number_bytes(round.number));
+    done("msync", mapping.sync())?;
+    done("read", reader.read_exact_at(&mut bytes, 0))?;
+    same("bytes after msync", &number_bytes(round.number), &bytes)
 }
 
 fn append(round: Round<'_>) -> Verdict {
@@ -174,7 +274,7 @@ fn change_time(round: Round<'_>) -> Verdict {
 
 fn rename(round: Round<'_>) -> Verdict {
     let (old, new) = ("old", "moved");
-    let _ = fs::remove_file(round.here.join(new));
+    clear(&round.here.join(new))?;
     done("create", fs::write(round.here.join(old), "x"))?;
     same("before", &(true, false), &(is_there(&round.there.join(old))?, is_there(&round.there.join(new))?))?;
     done("rename", fs::rename(round.here.join(old), round.here.join(new)))?;
@@ -190,7 +290,7 @@ fn rename_over(round: Round<'_>) -> Verdict {
 }
 
 fn link(round: Round<'_>) -> Verdict {
-    let _ = fs::remove_file(round.here.join("linked"));
+    clear(&round.here.join("linked"))?;
     let path = round.there.join("file");
     let before = done("stat", fs::metadata(&path))?.nlink();
     same("absent before", &false, &is_there(&round.there.join("linked"))?)?;
@@ -202,7 +302,7 @@ fn link(round: Round<'_>) -> Verdict {
 fn symbolic_link(round: Round<'_>) -> Verdict {
     let path = round.there.join("symbolic");
     let _ = fs::read_link(&path);
-    let _ = fs::remove_file(round.here.join("symbolic"));
+    clear(&round.here.join("symbolic"))?;
     same("absent before", &false, &is_there(&path)?)?;
     let target = format!("target-{}", round.number);
     done("symlink", symlink(&target, round.here.join("symbolic")))?;
@@ -230,6 +330,19 @@ fn unlink(round: Round<'_>) -> Verdict {
     same("listed", &false, &lists(round.there, name)?)
 }
 
+fn folder(round: Round<'_>) -> Verdict {
+    let (here, there) = (round.here.join("folder"), round.there.join("folder"));
+    same("absent before", &false, &is_there(&there)?)?;
+    let links = done("stat", fs::metadata(round.there))?.nlink();
+    done("mkdir", fs::create_dir(&here))?;
+    same("a new folder is empty", &false, &lists(&there, "x")?)?;
+    same("links of its parent", &(links + 1), &done("stat", fs::metadata(round.there))?.nlink())?;
+    done("create in it", fs::write(there.join("x"), "x"))?;
+    done("remove in it", fs::remove_file(here.join("x")))?;
+    done("rmdir", fs::remove_dir(&there))?;
+    same("absent after", &false, &is_there(&here)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,13 +351,15 @@ mod tests {
     fn one_filesystem_is_coherent_and_two_are_not() {
         let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let of = |a: &Path, b: &Path| Mounts { a: a.to_owned(), b: b.to_owned() };
-        let report = run(&of(one.path(), one.path()), 500).expect("coherent");
-        assert_eq!(report.rounds, 500);
+        let report = run(&of(one.path(), one.path()), 1000, 7).expect("coherent");
+        assert_eq!(report.all().rounds, 1000);
+        assert!(report.kinds.iter().all(|kind| kind.rounds > 20), "{report}");
         let apart = of(one.path(), two.path());
         for (name, kind) in KINDS {
-            fs::write(two.path().join("file"), number_bytes(0)).expect("written");
-            fs::write(one.path().join("file"), number_bytes(0)).expect("written");
-            let round = Round { here: &apart.a, there: &apart.b, number: 77 };
+            for folder in [one.path(), two.path()] {
+                prepare(&of(folder, folder)).expect("written");
+            }
+            let round = Round { here: &apart.a, there: &apart.b, number: 77, own: OWN[0] };
             kind(round).expect_err(name);
         }
     }

@@ -7,7 +7,7 @@ use std::ptr;
 
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 
-/// Bytes of a file, mapped shared, for reading and writing.
+/// Bytes of a file, mapped shared.
 #[derive(Debug)]
 pub struct Mapping {
     start: *mut u8,
@@ -24,12 +24,24 @@ impl Mapping {
         Self::at(file, 0, len)
     }
 
+    /// Maps the first bytes of a file that is open for reading; otherwise as [`of`](Self::of). What would write through it ends
+    /// the test.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn to_read(file: &File, len: usize) -> io::Result<Self> {
+        Self::with(file, 0, len, ProtFlags::READ)
+    }
+
     /// Maps bytes from an offset on, which the kernel wants on a page; otherwise as [`of`](Self::of).
     ///
     /// # Errors
     /// What the kernel says.
     pub fn at(file: &File, offset: u64, len: usize) -> io::Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        Self::with(file, offset, len, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn with(file: &File, offset: u64, len: usize, protection: ProtFlags) -> io::Result<Self> {
         // SAFETY: the kernel chooses where, so nothing that is there is replaced; nothing refers to it but this value.
         let start = unsafe { mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, file, offset) }?;
         Ok(Self { start: start.cast(), len })
@@ -70,7 +82,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping that `of` made, and nothing refers to it any more.
+        // SAFETY: this is the mapping that `with` made, and nothing refers to it any more.
         let _ = unsafe { munmap(self.start.cast(), self.len) };
     }
 }

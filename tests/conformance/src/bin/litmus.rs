@@ -1,4 +1,4 @@
-//! `litmus A B ROUNDS`: two folders, the same one on two mounts, and how many changes to look at.
+//! `litmus A B ROUNDS [SEED]`: two folders, the same one on two mounts, how many changes to look at, and their choice.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,11 +7,15 @@ use weft_conformance::{Mounts, litmus};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [a, b, rounds] = arguments.as_slice() else { return usage() };
-    let Ok(rounds) = rounds.parse() else { return usage() };
-    match litmus::run(&Mounts { a: PathBuf::from(a), b: PathBuf::from(b) }, rounds) {
+    let (a, b, rounds, seed) = match arguments.as_slice() {
+        [a, b, rounds] => (a, b, rounds.parse(), Ok(1)),
+        [a, b, rounds, seed] => (a, b, rounds.parse(), seed.parse()),
+        _ => return usage(),
+    };
+    let (Ok(rounds), Ok(seed)) = (rounds, seed) else { return usage() };
+    match litmus::run(&Mounts { a: PathBuf::from(a), b: PathBuf::from(b) }, rounds, seed) {
         Ok(report) => {
-            println!("{} rounds, {:.0} a second, no old answer", report.rounds, report.rate());
+            print!("{report}");
             ExitCode::SUCCESS
         }
         Err(what) => {
@@ -22,6 +26,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: litmus A B ROUNDS\nA and B are one empty folder as two mounts show it");
+    eprintln!("usage: litmus A B ROUNDS [SEED]\nA and B are one empty folder as two mounts show it");
     ExitCode::from(2)
 }
