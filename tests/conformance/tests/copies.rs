@@ -1,9 +1,9 @@
-//! Trees that are copied to the mount, within it and back by rsync and tar differ in nothing.
+//! Trees that are copied to a mount, within it, on another one and back by rsync and tar differ in nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weft_conformance::{is_long, needs, shell};
+use weft_conformance::{Mounts, is_long, needs, shell};
 use weft_e2e::{Cluster, SourceTree, TreeSize, compare, program, run};
 
 /// A tree to copy: sources of this project, or in the long run as much as is installed, and what else a tree may hold.
@@ -56,41 +56,48 @@ fn no_difference(left: &Path, right: &Path) {
 }
 
 #[test]
-fn rsync_to_the_mount_and_back_leaves_no_difference() {
+fn rsync_to_a_mount_and_back_from_another_leaves_no_difference() {
     needs(&["rsync", "setfacl", "setfattr"]);
     let cluster = Cluster::up();
     let tree = source(cluster.scratch());
-    let (there, back) = (cluster.mount().join("rsync"), cluster.scratch().join("back"));
+    let there = Mounts::of(&cluster).folder("rsync");
+    let back = cluster.scratch().join("back");
     let copy = |from: &Path, to: &Path| {
         let [from, to] = [from, to].map(|path| format!("{}/", path.display()));
         run(&mut program("rsync", &["-aHAX", "--sparse", &from, &to])).success();
     };
-    copy(&tree, &there);
-    no_difference(&tree, &there);
+    copy(&tree, &there.a);
+    no_difference(&tree, &there.b);
+    no_difference(&tree, &there.a);
     cluster.forget_caches();
-    copy(&there, &back);
+    copy(&there.b, &back);
     no_difference(&tree, &back);
     // Again over what is there: nothing is to be done, and with changed files they alone.
-    shell(&there, "find . -name 'm*.rs' -exec truncate -s 3 {} +", &[]);
-    copy(&tree, &there);
-    no_difference(&tree, &there);
+    shell(&there.a, "find . -name 'm*.rs' -exec truncate -s 3 {} +", &[]);
+    copy(&tree, &there.b);
+    no_difference(&tree, &there.a);
+    // From one mount to the other, within the filesystem.
+    let within = Mounts { a: there.a.join("within"), b: there.b.join("within") };
+    copy(&back, &within.b);
+    no_difference(&tree, &within.a);
 }
 
 #[test]
-fn tar_of_a_tree_on_the_mount_unpacks_to_the_same() {
+fn tar_of_a_tree_on_one_mount_unpacks_to_the_same_on_another() {
     needs(&["tar", "rsync", "setfacl", "setfattr"]);
     let cluster = Cluster::up();
+    let mounts = Mounts::of(&cluster).folder("tar");
     let tree = source(cluster.scratch());
     let script = r#"
         tar=(tar --sparse --xattrs --xattrs-include='*' --acls --numeric-owner)
         "${tar[@]}" -C "$1" -cf one.tar .
-        mkdir unpacked; "${tar[@]}" -C unpacked -xpf one.tar
-        "${tar[@]}" -C unpacked -cf two.tar .
-        mkdir again; "${tar[@]}" -C again -xpf two.tar
+        mkdir unpacked; "${tar[@]}" -C unpacked -xpf "$2/one.tar"
+        "${tar[@]}" -C "$2/unpacked" -cf two.tar .
+        mkdir again; "${tar[@]}" -C "$2/again" -xpf two.tar
     "#;
-    shell(&cluster.mount(), script, &[&tree.to_string_lossy()]);
-    no_difference(&tree, &cluster.mount().join("unpacked"));
-    no_difference(&tree, &cluster.mount().join("again"));
-    let blocks = shell(&cluster.mount(), "stat -c %b unpacked/sparse/middle", &[]).stdout;
+    shell(&mounts.a, script, &[&tree.to_string_lossy(), &mounts.b.to_string_lossy()]);
+    no_difference(&tree, &mounts.b.join("unpacked"));
+    no_difference(&tree, &mounts.a.join("again"));
+    let blocks = shell(&mounts.b, "stat -c %b unpacked/sparse/middle", &[]).stdout;
     assert!(blocks.trim().parse::<u64>().expect("a number") < 1000, "holes stay holes: {blocks}");
 }

@@ -3,12 +3,11 @@
 //! The parts are Python, since no safe interface has locks on ranges. Each is held against the host's own filesystem as well:
 //! it is about Linux, not about this one.
 
-use std::path::Path;
-
-use weft_conformance::{needs, shell};
+use weft_conformance::{Mounts, needs, shell};
 use weft_e2e::Cluster;
 
-/// What all parts use: two processes, each with an end of a socket, by which they take turns.
+/// What all parts use: two processes, each with an end of a socket, by which they take turns. Children open the file where the
+/// second path says, which may be another mount.
 const COMMON: &str = r#"
 import errno, fcntl, os, signal, socket, struct, sys, time
 SETLK, SETLKW, GETLK = fcntl.F_SETLK, fcntl.F_SETLKW, fcntl.F_GETLK
@@ -36,6 +35,8 @@ def fork(child):
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
+        global path
+        path = sys.argv[2]
         signal.alarm(60)
         code = 1
         try:
@@ -287,11 +288,11 @@ lock(two, OFD_SETLKW, W, 0, 8)
     ),
 ];
 
-fn hold(folder: &Path) -> Vec<&'static str> {
+fn hold(mounts: &Mounts) -> Vec<&'static str> {
     let failed = |(number, (what, script)): (usize, &Part)| {
-        let path = folder.join(format!("locks-{number}")).to_string_lossy().into_owned();
-        let mut command = weft_e2e::program("python3", &["-c", &format!("{COMMON}{script}"), &path]);
-        let outcome = weft_e2e::run(&mut command);
+        let path = |folder: &std::path::Path| folder.join(format!("locks-{number}"));
+        let mut command = weft_e2e::program("python3", &["-c", &format!("{COMMON}{script}")]);
+        let outcome = weft_e2e::run(command.args([path(&mounts.a), path(&mounts.b)]));
         if outcome.code != 0 {
             println!("{what}: {} {}{}", outcome.code, outcome.stdout, outcome.stderr);
         }
@@ -304,28 +305,35 @@ fn hold(folder: &Path) -> Vec<&'static str> {
 fn locks_exclude_other_processes_until_they_let_go_or_end() {
     needs(&["python3"]);
     let cluster = Cluster::up();
-    assert_eq!(hold(&cluster.mount()), Vec::<&str>::new());
+    let folder = cluster.mount();
+    assert_eq!(hold(&Mounts { a: folder.clone(), b: folder }), Vec::<&str>::new());
+    let mounts = Mounts::of(&cluster).folder("across");
+    assert_eq!(hold(&mounts), Vec::<&str>::new(), "across mounts");
 }
 
 #[test]
 fn the_hosts_own_filesystem_locks_the_same() {
     needs(&["python3"]);
     let folder = tempfile::tempdir().expect("a folder");
-    assert_eq!(hold(folder.path()), Vec::<&str>::new());
+    let folder = folder.path().to_owned();
+    assert_eq!(hold(&Mounts { a: folder.clone(), b: folder }), Vec::<&str>::new());
 }
 
-/// `flock(1)` as scripts use it: one at a time in the section.
+/// `flock(1)` as scripts use it: one at a time in the section, on whichever mount.
 #[test]
 fn scripts_that_count_under_flock_lose_nothing() {
     needs(&["flock"]);
     let cluster = Cluster::up();
+    let mounts = Mounts::of(&cluster);
     let script = r#"
         echo 0 > count
-        for worker in 1 2 3 4; do
+        for folder in "$1" "$2" "$1" "$2"; do
+            cd "$folder"
             (for turn in $(seq 25); do flock lock sh -c 'read n < count; echo $((n + 1)) > count'; done) &
         done
         wait
         cat count
     "#;
-    assert_eq!(shell(&cluster.mount(), script, &[]).stdout.trim(), "100");
+    let folders = [&mounts.a, &mounts.b].map(|folder| folder.to_string_lossy().into_owned());
+    assert_eq!(shell(&mounts.a, script, &[&folders[0], &folders[1]]).stdout.trim(), "100");
 }
