@@ -44,6 +44,38 @@ impl Running {
         panic!("{} ended without saying {words:?}", self.line);
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        !is_gone(self.number())
+    }
+
+    /// Stops it where it is; [`go_on`](Self::go_on) lets it run again. False when it has ended.
+    ///
+    /// # Panics
+    /// When it does not stop within a minute: what it has begun in the kernel is done first.
+    pub fn hold(&self) -> bool {
+        self.signal(Signal::STOP);
+        wait_until("a process is stopped or over", Duration::from_secs(60), || {
+            let state = state(self.number());
+            matches!(state, None | Some('T' | 'Z')).then_some(state == Some('T'))
+        })
+    }
+
+    /// Lets it run again.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.number()).expect("a pid");
+        // It may have ended.
+        let _ = kill_process(pid, signal);
+    }
+
+    fn number(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
     /// Kills it and its descendants with SIGKILL, one right after the other, and waits until all are gone.
     pub fn kill(mut self) {
         self.end();
@@ -62,7 +94,7 @@ impl Running {
         if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
             return;
         }
-        let mut pids = vec![i32::try_from(self.child.id()).expect("a pid")];
+        let mut pids = vec![self.number()];
         descendants(&mut pids);
         for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
             // It may have ended with its parent.
@@ -96,10 +128,13 @@ fn descendants(pids: &mut Vec<i32>) {
 
 /// Whether the process has ended; one that nobody has waited for counts as gone.
 fn is_gone(pid: i32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
-        Err(_) => true,
-    }
+    matches!(state(pid), None | Some('Z'))
+}
+
+/// The letter by which the kernel says what a process does; none when there is no such process.
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 #[cfg(test)]
@@ -115,5 +150,20 @@ mod tests {
         assert!(!is_gone(pid));
         drop(running);
         assert!(is_gone(pid));
+    }
+
+    #[test]
+    fn a_process_is_held_and_goes_on() {
+        let mut shell = Command::new("sh");
+        let mut running = Running::start(shell.args(["-c", "while echo line; do true; done"]));
+        running.line("line");
+        assert!(running.hold() && running.is_running());
+        running.go_on();
+        running.line("line");
+        running.kill();
+        let over = Running::start(&mut Command::new("true"));
+        wait_until("it ends", Duration::from_secs(10), || (!over.is_running()).then_some(()));
+        assert!(!over.hold());
+        over.finish();
     }
 }
