@@ -4,6 +4,7 @@
 pub mod direct;
 pub mod exceptions;
 pub mod litmus;
+pub mod load;
 pub mod model;
 pub mod real;
 

@@ -1,10 +1,10 @@
-//! cargo builds a workspace on the mount, again after changes, and its programs run from there.
+//! cargo builds workspaces on two mounts, again after changes and both at once, and their programs run from there.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use weft_conformance::Mounts;
+use weft_conformance::{Mounts, Running, is_long};
 use weft_e2e::{Cluster, Outcome, run};
 
 fn write(folder: &Path, name: &str, text: &str) {
@@ -44,6 +44,10 @@ fn write_base(folder: &Path, factor: u64) {
 
 #[track_caller]
 fn cargo(folder: &Path, arguments: &[&str]) -> Outcome {
+    run(&mut cargo_command(folder, arguments)).success()
+}
+
+fn cargo_command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).arg("--offline").current_dir(folder);
     // What the tests were started with is about another workspace.
@@ -53,7 +57,7 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Outcome {
             command.env_remove(&name);
         }
     }
-    run(&mut command).success()
+    command
 }
 
 #[test]
@@ -73,4 +77,32 @@ fn a_workspace_is_built_tested_changed_and_built_again() {
     let fresh = cargo(&mounts.b, &["build"]).stderr;
     assert!(!fresh.contains("Compiling"), "nothing changed, and it is built again: {fresh}");
     cargo(&mounts.b, &["test", "-q"]);
+}
+
+/// This project itself, with what it depends on, built on one mount while the other one builds another part of it into the same
+/// folder: cargo's own locks keep them apart, and what one has built the other does not build again.
+#[test]
+fn this_project_is_built_on_two_mounts_at_once() {
+    let cluster = Cluster::up();
+    let mounts = Mounts::of(&cluster).folder("weft");
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for part in ["Cargo.toml", "Cargo.lock", "backend", "client", "gateway", "protocol", "security", "tests"]
+    {
+        run(Command::new("cp").arg("-r").arg(project.join(part)).arg(&mounts.b)).success();
+    }
+    let (how, one, other) =
+        if is_long() { ("build", "weft-layout", "weft-meta") } else { ("check", "weft-types", "weft-house") };
+    let start = |folder: &Path, part: &str| {
+        Running::start(&mut cargo_command(folder, &[how, "-q", "--locked", "-p", part]))
+    };
+    let both = [start(&mounts.a, one), start(&mounts.b, other)];
+    both.into_iter().for_each(Running::finish);
+    for (folder, part) in [(&mounts.b, one), (&mounts.a, other)] {
+        let again = cargo(folder, &[how, "--locked", "-p", part]).stderr;
+        assert!(
+            !again.contains("Compiling") && !again.contains("Checking"),
+            "{part} is built again on {}: {again}",
+            folder.display()
+        );
+    }
 }
