@@ -111,3 +111,29 @@ fn a_write_ahead_log_survives_its_writers_on_one_mount() {
     let cluster = Cluster::up();
     writers_are_killed(&[cluster.mount(), cluster.mount()], "wal", &mut random);
 }
+
+/// The shared memory of a write-ahead log is mapped by all who use the database: on two mounts it would be two memories, so the
+/// second one is told that it cannot have it, and neither loses anything.
+#[test]
+fn a_write_ahead_log_across_mounts_fails_loudly() {
+    needs(&["sqlite3", "python3"]);
+    let cluster = Cluster::up();
+    let mounts = Mounts::of(&cluster);
+    let database = |folder: &Path| folder.join("wal.db");
+    ask(&database(&mounts.a), &format!("pragma journal_mode = wal; {SCHEMA}"));
+    let mut writer = start(&database(&mounts.a), "wal", 0, 0);
+    let mut promised = committed(&writer.line("committed"));
+    for statement in ["select sum(balance) from account", "insert into moves values (1, 1, 'x')"] {
+        let beside = database(&mounts.b);
+        let refused = run(&mut program("sqlite3", &[&beside.to_string_lossy(), statement]));
+        assert_ne!(refused.code, 0, "two mounts write one log: {statement}: {refused:?}");
+        assert!(refused.stderr.contains("rror"), "it is told: {refused:?}");
+        for _ in 0..10 {
+            promised = committed(&writer.line("committed"));
+        }
+    }
+    writer.kill();
+    verify(&database(&mounts.a), &[promised, 0]);
+    // Nobody has it mapped any more: the other mount may go on with it.
+    verify(&database(&mounts.b), &[promised, 0]);
+}
