@@ -159,9 +159,10 @@ proptest! {
 async fn a_file_that_another_mount_removes_goes_on_where_it_is_open() {
     let fake = Fake::new();
     let (a, b) = (mount(&fake), mount_as(&fake, false));
-    let inode = put_file(&a, "f", b"before").await;
+    let inode = put_file(&a, NAMES[0], b"before").await;
+    b.forget(found(&b, 0).await.expect("is there").inode, 1);
     let handle = b.open(inode, READ_WRITE).await.expect("opens");
-    a.unlink(caller(), ROOT, name("f")).await.expect("unlinks");
+    a.unlink(caller(), ROOT, text(0)).await.expect("unlinks");
     a.forget(inode, 1);
     assert_eq!(found(&b, 0).await, None);
     assert_eq!(&b.read(handle, 0, 100).await.expect("reads")[..], b"before");
