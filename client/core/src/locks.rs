@@ -88,6 +88,8 @@ pub(crate) struct Locks {
     state: Mutex<State>,
     /// Something is lost.
     has_lost: AtomicBool,
+    /// Who closed a file waited in vain, and nothing was answered since.
+    silent: AtomicBool,
     /// Something happened that one may wait for: a holder, a slot, an owner that was told.
     changed: Notify,
     /// One tells an owner at a time.
@@ -241,6 +243,15 @@ impl Locks {
         held.into_iter().for_each(|(key, range)| state.lose(key, range));
         state.holders.retain(|_, holder| holder.letting_go > 0 || !holder.mirror.is_idle());
         self.has_lost.store(!state.lost.is_empty(), Ordering::Release);
+    }
+
+    /// Whether nobody need wait for answers, since they do not come.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
     }
 
     /// A holder lets go of all that it has; `None`: it is about to already, and has not begun.

@@ -1,5 +1,6 @@
 //! Locks on ranges and files.
 
+use core::future::Future;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ impl Core {
 
     /// Lets go of all that an owner has of a file, as `close` does: of `fcntl` with the owner that the kernel names when a
     /// descriptor is closed, of `flock` with that of the open file. Nobody is asked when that owner has no lock there. Waits
-    /// for half a second at most: who closes a file need not be there until its locks are gone.
+    /// for half a second at most, and not at all when that was in vain the last time: who closes a file need not be there
+    /// until its locks are gone.
     ///
     /// # Errors
     /// [`FsError::SessionEnded`]; [`FsError::TimedOut`]: it is done later.
@@ -76,7 +78,8 @@ impl Core {
         self.locks.forget_lost(key, LockRange::WHOLE);
         let Some(releasing) = self.locks.begin_release(key) else {
             // It holds no more than is let go of already.
-            return timeout(CLOSE_MAX, self.locks.released(key)).await.map_err(|_| FsError::TimedOut);
+            let released = async { Ok(self.locks.released(key).await) };
+            return self.closes(released).await;
         };
         let core = Arc::clone(self);
         let released = self.complete(async move {
@@ -84,7 +87,16 @@ impl Core {
             drop(releasing);
             core.carry_out(key, LockOp::Release {}).await
         });
-        timeout(CLOSE_MAX, released).await.unwrap_or(Err(FsError::TimedOut))
+        self.closes(released).await
+    }
+
+    /// Waits as long as somebody does who closes a file.
+    async fn closes(&self, released: impl Future<Output = Result<(), FsError>>) -> Result<(), FsError> {
+        let patience = if self.locks.is_silent() { Duration::ZERO } else { CLOSE_MAX };
+        timeout(patience, released).await.unwrap_or_else(|_| {
+            self.locks.set_silent(true);
+            Err(FsError::TimedOut)
+        })
     }
 
     /// Whether an owner may have locks of a file: then they are to be [let go of](Self::release_locks) when it closes it.
@@ -263,6 +275,9 @@ impl Core {
                 answer = self.backend.lock(call, ATTEMPT) => answer,
                 () = self.session.ended() => return Err(FsError::SessionEnded),
             };
+            if matches!(answer, Ok(_) | Err(Failure::Refused(_))) {
+                self.locks.set_silent(false);
+            }
             match answer {
                 // Else another one has begun since: it knows nothing of this, and is asked again.
                 Ok(locked) if self.locks.note(key, epoch, |mirror| note(mirror, &locked)) => {

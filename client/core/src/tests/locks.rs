@@ -224,6 +224,10 @@ async fn what_cannot_be_set_back_is_lost_and_said_so() {
 async fn who_closes_a_file_does_not_wait_for_an_owner_that_does_not_answer() {
     let (fake, a, b) = two().await;
     a.set_lock(exclusive(0, 9), false).await.expect("free");
+    let others = |owner| LockRequest { owner: LockOwner::new(owner), ..exclusive(2 * owner, 2 * owner) };
+    for owner in 100..150 {
+        a.set_lock(others(owner), false).await.expect("free");
+    }
     fake.state().owner_silent = true;
     let begun = Instant::now();
     let mut closing = tokio::task::JoinSet::new();
@@ -233,13 +237,25 @@ async fn who_closes_a_file_does_not_wait_for_an_owner_that_does_not_answer() {
     }
     assert_eq!(closing.join_all().await, vec![Err(FsError::TimedOut); 100]);
     assert!(begun.elapsed() < SECOND);
+    // A process that is killed closes one after the other.
+    for owner in 100..150 {
+        let released = a.release_locks(INODE, LockKind::Posix, LockOwner::new(owner)).await;
+        assert_eq!(released, Err(FsError::TimedOut));
+    }
+    assert!(begun.elapsed() < SECOND);
     sleep(3 * SECOND).await;
-    assert_eq!(held(&fake, &a).len(), 1);
+    assert_eq!(fake.state().locks.held(), 51);
     fake.state().owner_silent = false;
     b.set_lock(exclusive(0, 9), true).await.expect("it goes, though nobody waits for that");
-    sleep(SECOND).await;
+    sleep(10 * SECOND).await;
+    assert_eq!(fake.state().locks.held(), 1);
     let releases = asked(&fake, &a).iter().filter(|op| **op == LockOp::Release {}).count();
-    assert!((1..=2).contains(&releases), "one for all that closed: {releases}");
+    assert!((51..=52).contains(&releases), "one for all that closed by one owner: {releases}");
+    let begun = Instant::now();
+    a.set_lock(others(100), false).await.expect("free");
+    lose_replies(&fake, 1);
+    a.release_locks(INODE, LockKind::Posix, LockOwner::new(100)).await.expect("waits again");
+    assert!(begun.elapsed() < SECOND && fake.state().locks.held() == 1);
 }
 
 #[tokio::test(start_paused = true)]
