@@ -36,6 +36,7 @@ pub(crate) type Answer = Result<MetaReply, MetaError>;
 pub(crate) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Something that changes rows, all of it or nothing.
+#[expect(clippy::large_enum_variant, reason = "nearly all are mutations")]
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
     /// The rows of an empty filesystem.

@@ -78,7 +78,10 @@ impl Core {
         self.locks.forget_lost(key, LockRange::WHOLE);
         let Some(releasing) = self.locks.begin_release(key) else {
             // It holds no more than is let go of already.
-            let released = async { Ok(self.locks.released(key).await) };
+            let released = async {
+                self.locks.released(key).await;
+                Ok(())
+            };
             return self.closes(released).await;
         };
         let core = Arc::clone(self);

@@ -228,7 +228,7 @@ async fn a_truncation_waits_for_the_commit_under_way() {
     assert_eq!(answered.size, 10);
     core.fsync(handle).await.expect("commits");
     for core in [&core, &mount_as(&fake, false)] {
-        assert_eq!(get_file(&core, attributes.inode, 100).await.expect("reads"), pattern(10, 1));
+        assert_eq!(get_file(core, attributes.inode, 100).await.expect("reads"), pattern(10, 1));
     }
 }
 
@@ -360,7 +360,7 @@ async fn what_is_written_after_a_truncation_that_seemed_to_fail_is_not_cut_off_b
     expected.resize(50_000, 0);
     expected.extend(&written);
     for core in [&core, &mount_as(&fake, false)] {
-        assert!(get_file(&core, attributes.inode, 1 << 20).await.expect("reads") == expected);
+        assert!(get_file(core, attributes.inode, 1 << 20).await.expect("reads") == expected);
     }
 }
 
