@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use weft_bench::Workload;
-use weft_fuse::{MountOptions, OptionError};
+use weft_fuse::{MOUNT_OPTIONS_HELP, MountOptions, OptionError};
 use weft_layout::Protection;
 use weft_resources::ContainerName;
 use weft_types::ByteCount;
-
-use crate::size;
 
 /// An encrypted, erasure-coded, distributed POSIX filesystem
 #[derive(Debug, Parser)]
@@ -96,7 +94,7 @@ pub(crate) struct UpArguments {
     #[arg(long, value_name = "N+M")]
     pub protection: Option<Protection>,
     /// Size of each drive [default: all fit into half of the free space]
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE")]
     pub drive_size: Option<ByteCount>,
     /// The first UDP port on 127.0.0.1 [default: 7400]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -135,13 +133,14 @@ pub(crate) struct LogsArguments {
 
 /// Of `weft mount`.
 #[derive(Debug, Args)]
+#[command(after_help = MOUNT_OPTIONS_HELP)]
 pub(crate) struct MountArguments {
     /// The filesystem's name, such as default
     #[arg(value_name = "FS")]
     pub filesystem: String,
     /// An existing directory
     pub path: PathBuf,
-    /// Mount options with commas between them, such as ro,noexec
+    /// Mount options with commas between them, such as ro,noatime; below
     #[arg(short = 'o', value_name = "OPTIONS", default_value = "", hide_default_value = true)]
     #[arg(value_parser = mount_options)]
     pub options: String,
@@ -155,8 +154,8 @@ pub(crate) struct MountArguments {
 pub(crate) struct UmountArguments {
     /// Where it is mounted
     pub path: PathBuf,
-    /// Detach it now, though files are open
-    #[arg(long)]
+    /// Detach it now, though files are open or its process or its cluster does not answer
+    #[arg(long, short)]
     pub lazy: bool,
 }
 
@@ -227,7 +226,7 @@ pub(crate) struct BenchArguments {
     /// A directory, on a Weft mount or on any other filesystem
     pub path: PathBuf,
     /// Size of the large file [default: 1GiB]
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE")]
     pub size: Option<ByteCount>,
     /// Small files, of all threads together [default: 5000]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]

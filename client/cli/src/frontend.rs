@@ -108,7 +108,7 @@ pub(crate) fn run(cluster: &Cluster, plan: &MountPlan) -> Result<(), FrontendErr
 
 fn serve(cluster: &Cluster, plan: &MountPlan, claim: &Claim) -> Result<(), FrontendError> {
     let options = MountOptions::parse(&plan.options).unwrap_or_default();
-    let core = session::open(cluster, plan, options.read_only)?;
+    let core = session::open(cluster, plan, &options)?;
     let ending = Arc::new(Ending::new(Arc::clone(&core), claim.clone()));
     let mounted = match Mounted::new(core, &plan.filesystem, &plan.at, &options) {
         Ok(mounted) => mounted,

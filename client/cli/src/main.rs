@@ -10,7 +10,6 @@ mod frontend;
 mod host;
 mod output;
 mod progress;
-mod size;
 mod start;
 mod stop;
 mod unmount;

@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_types::{Inode, Timestamp};
@@ -25,12 +26,24 @@ const OLD_SECONDS: i64 = 24 * 60 * 60;
 const LOOK_SECONDS: i64 = 60 * 60;
 
 /// Inodes that were read.
-#[derive(Debug, Default)]
-pub(crate) struct Accesses(Mutex<BTreeMap<Inode, Timestamp>>);
+#[derive(Debug)]
+pub(crate) struct Accesses {
+    /// Whether reads count.
+    kept: AtomicBool,
+    waiting: Mutex<BTreeMap<Inode, Timestamp>>,
+}
 
 impl Accesses {
+    pub(crate) fn new(kept: bool) -> Self {
+        Self { kept: AtomicBool::new(kept), waiting: Mutex::default() }
+    }
+
+    fn are_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Inode, Timestamp>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, inode: Inode, at: Timestamp) {
@@ -76,9 +89,14 @@ fn is_due(attributes: &Attributes, now: Timestamp) -> bool {
 }
 
 impl Core {
+    /// Reads count from now on, or do no more; those before are told all the same. A session that only reads sets no times.
+    pub fn keep_access_times(&self, keep: bool) {
+        self.accesses.kept.store(keep && !self.session.is_read_only(), Ordering::Relaxed);
+    }
+
     /// An open file is read.
     pub(crate) fn note_read(&self, open: &OpenFile) {
-        if !self.access_times {
+        if !self.accesses.are_kept() {
             return;
         }
         let hours = self.backend.now().seconds.div_euclid(LOOK_SECONDS);
@@ -92,7 +110,7 @@ impl Core {
     /// An inode is read. Without its attributes in memory nobody knows whether that matters. What is shown decides, with what
     /// was read and written lately. Not to be called under the lock of a file.
     pub(crate) fn note_access(&self, inode: Inode) {
-        if !self.access_times {
+        if !self.accesses.are_kept() {
             return;
         }
         let now = self.backend.now();
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_was_read_while_it_was_told_waits_for_the_next_time() {
-        let accesses = Accesses::default();
+        let accesses = Accesses::new(true);
         accesses.note(Inode::new(5), at(1));
         accesses.note(Inode::new(6), at(1));
         let told = accesses.first();

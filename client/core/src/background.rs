@@ -31,8 +31,6 @@ pub(crate) fn start(core: &Arc<Core>) {
     runtime.spawn(ask_for_map(Arc::downgrade(core)));
     if !core.session.is_read_only() {
         runtime.spawn(compact(Arc::downgrade(core)));
-    }
-    if core.access_times {
         runtime.spawn(tell_accesses(Arc::downgrade(core)));
     }
     runtime.spawn(coherence::attach(Arc::downgrade(core)));

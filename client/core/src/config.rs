@@ -29,5 +29,7 @@ pub struct CoreConfig {
 
 /// The default of [`CoreConfig::memory`]: 512 MiB.
 pub const MEMORY_DEFAULT: ByteCount = ByteCount::new(512 << 20);
+/// The default of [`Core::bound_read_ahead`](crate::Core::bound_read_ahead): 16 MiB.
+pub const READ_AHEAD_DEFAULT: ByteCount = ByteCount::new(16 << 20);
 /// The least memory that a mount works with: 128 MiB. Less is raised to it.
 pub const MEMORY_MIN: ByteCount = ByteCount::new(128 << 20);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::FsError;
 use crate::file::Pinned;
-use crate::readahead::{Advice, Readahead};
+use crate::readahead::{Advice, ReadAheadBound, Readahead};
 
 /// One open of a file. Never given twice within a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,8 +62,9 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(crate) fn advise(&self, offset: u64, len: u32) -> Advice {
-        self.readahead.lock().unwrap_or_else(PoisonError::into_inner).advise(offset, len.into())
+    pub(crate) fn advise(&self, offset: u64, len: u32, bound: &ReadAheadBound) -> Advice {
+        let mut readahead = self.readahead.lock().unwrap_or_else(PoisonError::into_inner);
+        readahead.advise(offset, len.into(), bound.get())
     }
 
     /// Whether a file is read by this handle for the first time in this state.

@@ -60,7 +60,7 @@ mod write_back;
 pub use attach::Attachment;
 pub use backend::{Answer, Backend, Failure};
 pub use coherence::KernelCache;
-pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN};
+pub use config::{CoreConfig, MEMORY_DEFAULT, MEMORY_MIN, READ_AHEAD_DEFAULT};
 pub use counters::Counts;
 pub use error::{FsError, MountError, Unwritten};
 pub use handle::{HandleId, OpenMode};

@@ -30,6 +30,7 @@ use crate::grants::Grants;
 use crate::handle::Handles;
 use crate::locks::Locks;
 use crate::names::Names;
+use crate::readahead::ReadAheadBound;
 use crate::references::References;
 use crate::room::Room;
 use crate::session::Session;
@@ -90,9 +91,8 @@ pub struct Core {
     pub(crate) labels: Labels,
     /// Long extents are sealed on threads of the runtime.
     pub(crate) sealing_threads: bool,
-    /// Reads set access times.
-    pub(crate) access_times: bool,
     pub(crate) accesses: Accesses,
+    pub(crate) read_ahead: ReadAheadBound,
     /// The number of the next extent.
     pub(crate) next_extent: AtomicU64,
     pub(crate) room: Room,
@@ -135,8 +135,8 @@ impl Core {
             grants: Arc::new(grants),
             fetcher: Arc::new(fetcher),
             extents: ExtentCache::new(memory.cache),
-            access_times: access_times && !session.is_read_only(),
-            accesses: Accesses::default(),
+            accesses: Accesses::new(access_times && !session.is_read_only()),
+            read_ahead: ReadAheadBound::default(),
             names: Arc::new(Names::new(session.place().term, memory.names)),
             foresight: Foresight::default(),
             session: Arc::new(session),

@@ -1,13 +1,17 @@
 //! How a file is read: from one end to the other, or at equal distances; and how much to fetch ahead then.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use weft_layout::MAX_EXTENT_BYTES;
+use weft_types::ByteCount;
+
+use crate::Core;
+use crate::config::READ_AHEAD_DEFAULT;
 
 /// Reads this near the expected place count as following it: kernels send neighbouring reads out of order.
 const NEAR: u64 = 2 << 20;
 /// Reads in a row before anything is fetched ahead.
 const STREAK_MIN: u32 = 2;
-/// Extents fetched ahead at most.
-const AHEAD_MAX: u32 = 4;
 /// Equal distances between reads before the next one is believed to be equal, too.
 const EQUAL_MIN: u32 = 3;
 /// Reads at equal distances that are fetched ahead at most, and bytes of them: little beside what the smallest mount keeps.
@@ -16,6 +20,30 @@ const STRIDE_BYTES_MAX: u64 = 1 << 20;
 /// Of so many bytes at least one is read where whole extents are fetched: each comes by one request for every shard, not by
 /// some for every read, and no more than so many times what is read comes in all.
 const DENSE: u64 = 4;
+
+/// How much is fetched ahead at most, of everything that is read.
+#[derive(Debug)]
+pub(crate) struct ReadAheadBound(AtomicU64);
+
+impl Default for ReadAheadBound {
+    fn default() -> Self {
+        Self(AtomicU64::new(READ_AHEAD_DEFAULT.get()))
+    }
+}
+
+impl ReadAheadBound {
+    pub(crate) fn get(&self) -> ByteCount {
+        ByteCount::new(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Core {
+    /// Fetches no more than this ahead of any reader: 0, nothing that was not asked for; otherwise whole extents, the one that
+    /// is read among them, which counts for nothing.
+    pub fn bound_read_ahead(&self, bytes: ByteCount) {
+        self.read_ahead.0.store(bytes.get(), Ordering::Relaxed);
+    }
+}
 
 /// One handle's reading.
 #[derive(Debug, Default)]
@@ -84,21 +112,27 @@ impl Stride {
 }
 
 impl Readahead {
-    /// A read happens; how to go about it.
-    pub(crate) fn advise(&mut self, offset: u64, len: u64) -> Advice {
-        let pass = self.pass(offset, len);
+    /// A read happens; how to go about it when no more than `bound` is to be fetched ahead.
+    pub(crate) fn advise(&mut self, offset: u64, len: u64, bound: ByteCount) -> Advice {
+        let extents = u32::try_from(bound.get() / u64::from(MAX_EXTENT_BYTES)).unwrap_or(u32::MAX);
+        let advice = self.follow(offset, len, extents, bound.get().min(STRIDE_BYTES_MAX));
+        if bound.get() == 0 { Advice::Exact } else { advice }
+    }
+
+    fn follow(&mut self, offset: u64, len: u64, extents_max: u32, stride_bytes_max: u64) -> Advice {
+        let pass = self.pass(offset, len, extents_max);
         let Some(distance) = self.stride.advance(offset, len) else { return pass };
         let (apart, confidence) = (distance.unsigned_abs(), self.stride.confidence());
         // Where reads are further apart than extents are long, the rest of an extent is of no use to the next read.
         if apart <= len.saturating_mul(DENSE) && apart < MAX_EXTENT_BYTES.into() {
-            let ahead = confidence.min(AHEAD_MAX);
+            let ahead = confidence.min(extents_max);
             return match pass {
                 Advice::Whole { ahead: 1.. } if distance > 0 => pass,
                 _ if distance > 0 => Advice::Whole { ahead },
                 _ => Advice::Back { ahead },
             };
         }
-        let most = u32::try_from(STRIDE_BYTES_MAX / len).unwrap_or(STRIDES_MAX).min(STRIDES_MAX);
+        let most = u32::try_from(stride_bytes_max / len).unwrap_or(STRIDES_MAX).min(STRIDES_MAX);
         // 1, 2, 4..
         match 1_u32.checked_shl(confidence - 1).unwrap_or(most).min(most) {
             0 => Advice::Exact,
@@ -108,7 +142,7 @@ impl Readahead {
 
     /// From the front to the back? The first read of a handle at offset 0 counts as the beginning of a pass: that is how
     /// files are read.
-    fn pass(&mut self, offset: u64, len: u64) -> Advice {
+    fn pass(&mut self, offset: u64, len: u64, extents_max: u32) -> Advice {
         let follows = offset.abs_diff(self.next) <= NEAR && (self.streak > 0 || offset == 0);
         let end = offset.saturating_add(len);
         if follows {
@@ -123,7 +157,7 @@ impl Readahead {
         match self.streak {
             0 => Advice::Exact,
             streak if streak < STREAK_MIN => Advice::Whole { ahead: 0 },
-            streak => Advice::Whole { ahead: (streak - STREAK_MIN + 1).min(AHEAD_MAX) },
+            streak => Advice::Whole { ahead: (streak - STREAK_MIN + 1).min(extents_max) },
         }
     }
 }
@@ -133,22 +167,39 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const BOUND: ByteCount = READ_AHEAD_DEFAULT;
+    /// Extents in it.
+    const AHEAD_MAX: u32 = 4;
+
     const KIB: u64 = 1 << 10;
 
     #[test]
     fn a_pass_from_the_front_reads_further_and_further_ahead() {
         let mut readahead = Readahead::default();
-        let advice: Vec<_> = (0..6).map(|i| readahead.advise(i * 128 * KIB, 128 * KIB)).collect();
+        let advice: Vec<_> = (0..6).map(|i| readahead.advise(i * 128 * KIB, 128 * KIB, BOUND)).collect();
         assert_eq!(advice[0], Advice::Whole { ahead: 0 });
         assert_eq!(advice[1], Advice::Whole { ahead: 1 });
         assert_eq!(advice[5], Advice::Whole { ahead: 4 });
     }
 
     #[test]
+    fn no_more_is_read_ahead_than_may_be() {
+        let pass = |bound| {
+            let mut readahead = Readahead::default();
+            let advice = (0..20).map(|i| readahead.advise(i << 20, 1 << 20, ByteCount::new(bound)));
+            advice.last().expect("a read")
+        };
+        assert_eq!(pass(0), Advice::Exact);
+        assert_eq!(pass(1), Advice::Whole { ahead: 0 });
+        assert_eq!(pass(8 << 20), Advice::Whole { ahead: 2 });
+        assert_eq!(pass(40 << 20), Advice::Whole { ahead: 10 });
+    }
+
+    #[test]
     fn random_reads_are_exact() {
         let mut readahead = Readahead::default();
         for offset in [900 << 20, 10 << 20, 500 << 20, 50 << 20] {
-            assert_eq!(readahead.advise(offset, 4 * KIB), Advice::Exact);
+            assert_eq!(readahead.advise(offset, 4 * KIB, BOUND), Advice::Exact);
         }
     }
 
@@ -156,22 +207,22 @@ mod tests {
     fn neighbouring_reads_out_of_order_are_one_pass() {
         let mut readahead = Readahead::default();
         for offset in [0, 256, 128, 384, 640, 512] {
-            assert_ne!(readahead.advise(offset * KIB, 128 * KIB), Advice::Exact);
+            assert_ne!(readahead.advise(offset * KIB, 128 * KIB, BOUND), Advice::Exact);
         }
     }
 
     #[test]
     fn a_pass_from_the_middle_is_noticed_at_its_second_read() {
         let mut readahead = Readahead::default();
-        assert_eq!(readahead.advise(100 << 20, 128 * KIB), Advice::Exact);
-        assert_ne!(readahead.advise((100 << 20) + 128 * KIB, 128 * KIB), Advice::Exact);
+        assert_eq!(readahead.advise(100 << 20, 128 * KIB, BOUND), Advice::Exact);
+        assert_ne!(readahead.advise((100 << 20) + 128 * KIB, 128 * KIB, BOUND), Advice::Exact);
     }
 
     /// The advice for the last of some reads of `len`, one `distance` behind the other.
     fn strided(start: u64, distance: i64, len: u64, reads: u64) -> Advice {
         let mut readahead = Readahead::default();
         let at = |read| start.checked_add_signed(distance * read as i64).expect("within a file");
-        (0..reads).map(|read| readahead.advise(at(read), len)).last().expect("a read")
+        (0..reads).map(|read| readahead.advise(at(read), len, BOUND)).last().expect("a read")
     }
 
     #[test]
@@ -223,7 +274,7 @@ mod tests {
         ) {
             let mut readahead = Readahead::default();
             for offset in offsets {
-                let advice = readahead.advise(offset, len);
+                let advice = readahead.advise(offset, len, BOUND);
                 prop_assert!(matches!(advice, Advice::Exact | Advice::Whole { ahead: 0 }), "{advice:?}");
             }
         }
@@ -232,7 +283,7 @@ mod tests {
         fn no_reading_breaks_it(reads in proptest::collection::vec((any::<u64>(), any::<u64>()), 1..60)) {
             let mut readahead = Readahead::default();
             for (offset, len) in reads {
-                if let Advice::Stride { count, .. } = readahead.advise(offset, len) {
+                if let Advice::Stride { count, .. } = readahead.advise(offset, len, BOUND) {
                     prop_assert!(count > 0 && u64::from(count) * len <= STRIDE_BYTES_MAX);
                 }
             }
@@ -241,7 +292,7 @@ mod tests {
         #[test]
         fn one_read_elsewhere_ends_what_was_believed(start in 0_u64..1 << 30, at in 1_u64 << 31..1 << 40) {
             let mut readahead = Readahead::default();
-            let mut read = |offset| readahead.advise(offset, 4 * KIB);
+            let mut read = |offset| readahead.advise(offset, 4 * KIB, BOUND);
             let before = (0..10).map(|step| read(start + (step << 20))).last();
             prop_assert_eq!(before, Some(Advice::Stride { distance: 1 << 20, count: STRIDES_MAX }));
             prop_assert_eq!(read(at), Advice::Exact);

@@ -21,12 +21,14 @@ use weft_fusedev::{Errno, Handler, Header, NodeId, Patience, Reply, Request};
 
 use crate::attributes::{entry, inode, node_attributes};
 use crate::errno::{errno, name_errno};
+use crate::opening::Opening;
 use locks::Lockers;
 
 /// Core behind the kernel's interface.
 #[derive(Debug)]
 pub(crate) struct Adapter {
     core: Arc<Core>,
+    opening: Opening,
     lockers: Lockers,
 }
 
@@ -93,8 +95,8 @@ impl Handler for Adapter {
 }
 
 impl Adapter {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, lockers: Lockers::default() }
+    pub(crate) fn new(core: Arc<Core>, opening: Opening) -> Self {
+        Self { core, opening, lockers: Lockers::default() }
     }
 
     /// Answers by what core says later, unless the caller is killed before; then nobody waits for core any more.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use weft_fusedev::protocol::flags::*;
 use weft_fusedev::{Terms, device_at};
+use weft_types::ByteCount;
 
 /// Largest WRITE, and largest READ: the most the kernel sends without a raised sysctl. Measured: 128 KiB requests
 /// reach a third of the rate of 1 MiB ones, and 4 MiB gains nothing more.
@@ -14,8 +15,8 @@ const BACKGROUND_MAX: u16 = 64;
 /// Threads that read requests. Two keep both a reader and a writer moving; more wake each other (measured: the
 /// second thread with a descriptor of its own adds a third to four jobs' rate).
 pub(crate) const THREADS: usize = 2;
-/// What the kernel reads ahead of a sequential reader, in KiB. Its default, 128, would keep stripes waiting.
-const READ_AHEAD_KIB: u32 = 4096;
+/// What the kernel reads ahead of a sequential reader at most. Its default, 128 KiB, would keep stripes waiting.
+const READ_AHEAD_MAX: u64 = 4 << 20;
 
 /// What is asked for, and why.
 const WANTED: [(u64, &str); 15] = [
@@ -81,29 +82,13 @@ pub(crate) fn terms() -> Terms {
     }
 }
 
-/// How a file is cached by the kernel: pages stay over an open, since extents do not change behind the mount. Several may
-/// write at once where an application asks for direct IO.
-///
-/// What only writes goes through the page cache too. Around it the kernel would copy each byte once less (measured by a
-/// filesystem in memory: 5 GB/s instead of 1.4 by requests of 1 MiB), but it leaves it to the filesystem then to take
-/// set-user-id bits and capabilities from the file, and not every kernel drops the pages that others have of it.
-///
-/// `direct`: around the page cache, which is also what keeps a file from being mapped for writing by several (ENODEV).
-pub(crate) const fn open_flags(flags: u32, direct: bool) -> u32 {
-    match flags & O_ACCMODE {
-        _ if direct => FOPEN_DIRECT_IO,
-        // A descriptor that only reads is flushed all the same: locks of its process go then.
-        O_RDONLY => FOPEN_KEEP_CACHE,
-        _ => FOPEN_KEEP_CACHE | FOPEN_PARALLEL_DIRECT_WRITES,
-    }
-}
-
 /// The kernel caps what a FUSE filesystem may ask for at its own default; root may raise it afterwards. Where that
 /// is not possible, reading is slower and right.
-pub(crate) fn raise_read_ahead(at: &Path) {
+pub(crate) fn set_read_ahead(at: &Path, most: ByteCount) {
     let Some(device) = device_at(at) else { return };
     let setting = format!("/sys/class/bdi/{device}/read_ahead_kb");
-    if let Err(error) = std::fs::write(&setting, READ_AHEAD_KIB.to_string()) {
+    let kib = most.get().min(READ_AHEAD_MAX) >> 10;
+    if let Err(error) = std::fs::write(&setting, kib.to_string()) {
         tracing::info!(%error, setting, "the kernel's readahead stays at its default");
     }
 }

@@ -10,6 +10,7 @@ use weft_fusedev::{Notifier, Session, SessionError, Unmounter};
 
 use crate::adapter::Adapter;
 use crate::cache::Cache;
+use crate::opening::Opening;
 use crate::{MountOptions, kernel};
 
 /// Why the kernel does not show the filesystem.
@@ -57,9 +58,10 @@ impl Mounted {
         let session = Session::mount(at, &options.for_kernel(filesystem), &kernel::terms());
         let session = session.map_err(|error| explained(error, at))?;
         tracing::debug!(agreement = ?session.agreement(), "agreed with the kernel");
-        kernel::raise_read_ahead(at);
+        kernel::set_read_ahead(at, options.read_ahead);
+        core.bound_read_ahead(options.read_ahead);
         core.serve_kernel(Arc::new(Cache(session.notifier())));
-        Ok(Self { session, adapter: Arc::new(Adapter::new(core)) })
+        Ok(Self { session, adapter: Arc::new(Adapter::new(core, Opening::of(options))) })
     }
 
     /// What takes the mount away while [`serve`](Self::serve) runs.

@@ -28,17 +28,21 @@ pub struct MountOptions {
     pub dev: bool,
     /// Files can be executed.
     pub exec: bool,
+    /// Reads set times of access. The filesystem keeps them, or does not: the kernel only shows it.
+    pub access_times: bool,
+    /// Users other than the one who mounts may use it.
+    pub allow_other: bool,
 }
 
 impl MountOptions {
-    /// The words for those who are not on by default. Times of access are kept by the filesystem or not at all.
+    /// The words for those who are not on by default.
     fn words(&self) -> Vec<&'static str> {
         let words = [
             (self.read_only, "ro"),
             (!self.suid, "nosuid"),
             (!self.dev, "nodev"),
             (!self.exec, "noexec"),
-            (true, "noatime"),
+            (!self.access_times, "noatime"),
         ];
         words.into_iter().filter_map(|(on, word)| on.then_some(word)).collect()
     }
@@ -69,10 +73,11 @@ fn mount_by_call(channel: &Channel, at: &Path, options: &MountOptions) -> Result
     const S_IFDIR: u32 = 0o040_000;
     let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let data = format!(
-        "fd={},rootmode={S_IFDIR:o},user_id={},group_id={},default_permissions,allow_other",
+        "fd={},rootmode={S_IFDIR:o},user_id={},group_id={},default_permissions{}",
         channel.as_fd().as_raw_fd(),
         user.0,
-        user.1
+        user.1,
+        if options.allow_other { ",allow_other" } else { "" }
     );
     let data = CString::new(data).map_err(|_| Errno::INVAL)?;
     let kind = format!("fuse.{}", options.subtype);
@@ -133,9 +138,18 @@ mod tests {
             suid: true,
             dev: true,
             exec: true,
+            access_times: true,
+            allow_other: true,
         };
-        assert_eq!(open.flags(), MountFlags::NOATIME);
-        let closed = MountOptions { read_only: true, suid: false, dev: false, exec: false, ..open };
+        assert_eq!(open.flags(), MountFlags::empty());
+        let closed = MountOptions {
+            read_only: true,
+            suid: false,
+            dev: false,
+            exec: false,
+            access_times: false,
+            ..open
+        };
         let all = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         assert_eq!(closed.flags(), all | MountFlags::NOATIME);
     }

@@ -83,7 +83,16 @@ struct Mounted {
 
 fn options(read_only: bool) -> MountOptions {
     let name = || "weft-test".to_owned();
-    MountOptions { source: name(), subtype: name(), read_only, suid: false, dev: false, exec: true }
+    MountOptions {
+        source: name(),
+        subtype: name(),
+        read_only,
+        suid: false,
+        dev: false,
+        exec: true,
+        access_times: true,
+        allow_other: true,
+    }
 }
 
 impl Mounted {

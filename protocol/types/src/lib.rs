@@ -10,6 +10,7 @@ mod identity;
 mod inode;
 mod lock;
 mod name_hash;
+mod size;
 mod units;
 
 pub use counter::{
@@ -21,4 +22,5 @@ pub use identity::{ClusterId, DriveId, FilesystemId, NodeId, ParseIdError, Role,
 pub use inode::Inode;
 pub use lock::{LOCK_END_MAX, LockKind, LockMode, LockOwner, LockRange};
 pub use name_hash::NameHash;
+pub use size::SizeError;
 pub use units::{BLOCK_BYTES, ByteCount, FileOffset, Timestamp};

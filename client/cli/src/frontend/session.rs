@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use weft_core::{Core, CoreConfig, MEMORY_DEFAULT, MountError};
+use weft_core::{Core, CoreConfig, MountError};
+use weft_fuse::MountOptions;
 use weft_pki::Credentials;
 use weft_wire::compute::{OpenRefusal, SessionHolder};
 
@@ -25,9 +26,9 @@ const COMMANDS: [&str; 2] = ["weft", "exe"];
 pub(super) fn open(
     cluster: &Cluster,
     plan: &MountPlan,
-    read_only: bool,
+    options: &MountOptions,
 ) -> Result<SharedCore, FrontendError> {
-    let mount = || match config(cluster, plan, read_only) {
+    let mount = || match config(cluster, plan, options) {
         Ok(config) => Ok(Core::mount(config)),
         Err(error) => Err(error),
     };
@@ -63,7 +64,7 @@ fn explained(plan: &MountPlan, error: MountError) -> FrontendError {
     }
 }
 
-fn config(cluster: &Cluster, plan: &MountPlan, read_only: bool) -> Result<CoreConfig, FrontendError> {
+fn config(cluster: &Cluster, plan: &MountPlan, options: &MountOptions) -> Result<CoreConfig, FrontendError> {
     let path = cluster.dir.resolve(&cluster.frontend()?.credentials);
     let text = files::read_existing(&path)?;
     let credentials = Credentials::from_pem(&String::from_utf8_lossy(&text))
@@ -72,7 +73,7 @@ fn config(cluster: &Cluster, plan: &MountPlan, read_only: bool) -> Result<CoreCo
         management: admin::management(cluster),
         credentials,
         filesystem: plan.filesystem.clone(),
-        read_only,
+        read_only: options.read_only,
         holder: SessionHolder {
             host: identity::host_name(),
             boot: identity::boot_id(),
@@ -80,8 +81,8 @@ fn config(cluster: &Cluster, plan: &MountPlan, read_only: bool) -> Result<CoreCo
             mount: plan.at.to_string_lossy().into_owned(),
         },
         container: plan.container.to_string(),
-        memory: MEMORY_DEFAULT,
-        access_times: true,
+        memory: options.memory,
+        access_times: options.access_times,
     })
 }
 

@@ -115,7 +115,7 @@ impl Core {
         let mut prepared = prepare(&open.file, offset, len.min(READ_BYTES_MAX)).ok()?;
         let slices = prepared.parts.iter().map(|part| self.cached(part)).collect::<Option<Vec<_>>>()?;
         self.note_read(&open);
-        self.fetch_ahead(&open.file, offset, len, open.advise(offset, len));
+        self.fetch_ahead(&open.file, offset, len, open.advise(offset, len, &self.read_ahead));
         if prepared.only().is_some() {
             return slices.into_iter().next().map(Ok);
         }
@@ -141,7 +141,7 @@ impl Core {
         self.may_fill(&open.file).await?;
         self.note_read(&open);
         let len = len.min(READ_BYTES_MAX);
-        let advice = open.advise(offset, len);
+        let advice = open.advise(offset, len, &self.read_ahead);
         let mut error = FetchError::Unreadable;
         for attempt in 0..RETRIES {
             let prepared = self.prepare_read(&open.file, offset, len, advice).await?;

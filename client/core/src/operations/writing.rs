@@ -147,7 +147,8 @@ impl Core {
             rest = after;
             at += u64::from(len);
         }
-        if open.mode.sync {
+        // Pages of a mapping are synced by who asks for that.
+        if open.mode.sync && origin == Origin::Call {
             self.fsync(handle).await?;
         }
         u32::try_from(at - offset).map_err(|_| FsError::FileTooLarge)

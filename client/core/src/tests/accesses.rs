@@ -85,3 +85,18 @@ async fn without_access_times_and_without_writing_nothing_is_told() {
         assert_eq!(told(&fake), 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_mount_that_keeps_no_times_any_more_tells_of_no_read_after_that() {
+    let fake = Fake::new();
+    let core = attach(&fake, false, true);
+    let inode = put_file(&core, "a", b"text").await;
+    core.keep_access_times(false);
+    get_file(&core, inode, 4).await.expect("reads");
+    sleep(Duration::from_secs(25)).await;
+    assert_eq!(told(&fake), 0);
+    core.keep_access_times(true);
+    get_file(&core, inode, 4).await.expect("reads");
+    sleep(Duration::from_secs(25)).await;
+    assert_eq!(told(&fake), 1);
+}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use weft_core::{AllocateMode, Caller, Core, FsError, HandleId, LockKind, OpenMode, SeekWhat};
-use weft_fusedev::protocol::flags::{O_ACCMODE, O_APPEND, O_DSYNC, O_RDONLY};
 use weft_fusedev::protocol::{
     Allocate, Answer, CopyRange, LockOwner, Open, Opened, Read, Release, Seek, Write,
 };
@@ -15,7 +14,6 @@ use super::locks::owner;
 use super::{Adapter, caller, finish, or_refuse};
 use crate::attributes::inode;
 use crate::errno::errno;
-use crate::kernel;
 
 /// `FALLOC_FL_KEEP_SIZE`.
 const KEEP_SIZE: u32 = 1;
@@ -26,13 +24,6 @@ const ZERO_RANGE: u32 = 16;
 const ZERO_RANGE_KEEP_SIZE: u32 = ZERO_RANGE | KEEP_SIZE;
 const SEEK_DATA: u32 = 3;
 const SEEK_HOLE: u32 = 4;
-
-/// What the descriptor is for.
-pub(super) const fn open_mode(flags: u32) -> OpenMode {
-    let write = flags & O_ACCMODE != O_RDONLY;
-    // The kernel reads a page before it writes a part of it, through any descriptor that it has.
-    OpenMode { read: true, write, append: flags & O_APPEND != 0, sync: flags & O_DSYNC != 0 }
-}
 
 const fn handle_id(handle: Handle) -> HandleId {
     HandleId::new(handle.get())
@@ -45,10 +36,11 @@ async fn lose_privileges(core: &Arc<Core>, caller: Caller, inode: Inode) -> Resu
 
 impl Adapter {
     pub(super) fn open(&self, header: &Header, asked: Open, reply: Reply) {
-        let (core, inode, mode) = (Arc::clone(&self.core), inode(header.node), open_mode(asked.flags));
-        let (opened, flags) = (Arc::clone(&core), asked.flags);
+        let (core, inode) = (Arc::clone(&self.core), inode(header.node));
+        let (opened, opening, flags) = (Arc::clone(&core), self.opening, asked.flags);
+        let mode = opening.mode(flags);
         let answer = move |reply: Reply, handle: HandleId| {
-            let flags = kernel::open_flags(flags, opened.is_direct(handle));
+            let flags = opening.for_kernel(flags, opened.is_direct(handle));
             reply.answer(&Answer::opened(&Opened { handle: Handle::new(handle.get()), flags }));
         };
         if let Some(result) = core.try_open(inode, mode) {

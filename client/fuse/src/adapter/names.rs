@@ -7,11 +7,9 @@ use weft_fusedev::protocol::flags::{O_EXCL, RENAME_EXCHANGE, RENAME_NOREPLACE};
 use weft_fusedev::protocol::{Answer, Create, MakeNode, Opened};
 use weft_fusedev::{Errno, Handle, Header, NodeId, Reply};
 
-use super::files::open_mode;
 use super::{Adapter, answer_entry, caller, finish, name, or_refuse, permission_bits};
 use crate::attributes::{entry, inode};
 use crate::errno::errno;
-use crate::kernel;
 
 impl Adapter {
     pub(super) fn lookup(&self, header: &Header, text: &[u8], reply: Reply) {
@@ -112,7 +110,7 @@ impl Adapter {
         let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
         let name = or_refuse!(name(asked.name), reply);
-        let open = open_mode(asked.flags);
+        let open = self.opening.mode(asked.flags);
         let exclusive = asked.flags & O_EXCL != 0;
         let work = async move {
             core.create(caller, parent, name, mode, umask, open).await.map_err(|error| match error {
@@ -129,10 +127,10 @@ impl Adapter {
     where
         W: Future<Output = Result<(Attributes, HandleId), Errno>> + Send + 'static,
     {
-        let (core, holder) = (Arc::clone(&self.core), Arc::clone(&self.core));
+        let (core, holder, opening) = (Arc::clone(&self.core), Arc::clone(&self.core), self.opening);
         let answer = move |reply: Reply, (found, handle): (_, HandleId)| {
             let _telling = core.telling();
-            let flags = kernel::open_flags(flags, core.is_direct(handle));
+            let flags = opening.for_kernel(flags, core.is_direct(handle));
             let opened = Opened { handle: Handle::new(handle.get()), flags };
             reply.answer(&Answer::created(&entry(&core, &found), &opened));
         };
@@ -146,7 +144,7 @@ impl Adapter {
     pub(super) fn create_unnamed(&self, header: &Header, asked: &Create<'_>, reply: Reply) {
         let (core, parent, caller) = (Arc::clone(&self.core), inode(header.node), caller(header));
         let (mode, umask) = (permission_bits(asked.mode), permission_bits(asked.umask));
-        let (open, flags) = (open_mode(asked.flags), asked.flags);
+        let (open, flags) = (self.opening.mode(asked.flags), asked.flags);
         let work = async move {
             core.create_unnamed(caller, parent, mode, umask, open).await.map_err(|error| errno(&error))
         };

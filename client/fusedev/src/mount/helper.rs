@@ -38,8 +38,10 @@ fn words(options: &MountOptions) -> String {
         format!("fsname={}", escaped(&options.source)),
         format!("subtype={}", escaped(&options.subtype)),
         "default_permissions".to_owned(),
-        "allow_other".to_owned(),
     ];
+    if options.allow_other {
+        words.push("allow_other".to_owned());
+    }
     words.extend(options.words().into_iter().map(str::to_owned));
     words.join(",")
 }

@@ -1,27 +1,43 @@
 //! Sizes as people type them.
 
-use weft_types::ByteCount;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::ByteCount;
 
 /// A text is not a size.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a size is a number with a unit, such as 2GiB, 500M or 1.5TB; a number alone counts bytes")]
-pub(crate) struct SizeError;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeError;
 
-/// Reads a size. `K`, `M`, `G`, `T`, `P`, alone or as `KiB`, count in 1024s; `KB`, `MB` and so on in 1000s. Upper and
-/// lower case are the same.
-///
-/// # Errors
-/// [`SizeError`] for anything else, and for what 64 bits do not hold.
-pub(crate) fn parse(text: &str) -> Result<ByteCount, SizeError> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let factor = factor(&unit).ok_or(SizeError)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let bytes = u128::from(whole.parse::<u64>().map_err(|_| SizeError)?) * factor;
-    let bytes = bytes + part(fraction, factor).ok_or(SizeError)?;
-    u64::try_from(bytes).map(ByteCount::new).map_err(|_| SizeError)
+impl fmt::Display for SizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "a size is a number with a unit, such as 2GiB, 500M or 1.5TB; a number alone counts bytes",
+        )
+    }
+}
+
+impl core::error::Error for SizeError {}
+
+impl FromStr for ByteCount {
+    type Err = SizeError;
+
+    /// Reads a size. `K`, `M`, `G`, `T`, `P`, alone or as `KiB`, count in 1024s; `KB`, `MB` and so on in 1000s. Upper and
+    /// lower case are the same.
+    ///
+    /// # Errors
+    /// [`SizeError`] for anything else, and for what 64 bits do not hold.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim_start().to_ascii_lowercase();
+        let factor = factor(&unit).ok_or(SizeError)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let bytes = u128::from(whole.parse::<u64>().map_err(|_| SizeError)?) * factor;
+        let bytes = bytes + part(fraction, factor).ok_or(SizeError)?;
+        u64::try_from(bytes).map(Self::new).map_err(|_| SizeError)
+    }
 }
 
 fn factor(unit: &str) -> Option<u128> {
@@ -63,7 +79,7 @@ mod tests {
             ("18446744073709551615", u64::MAX),
         ];
         for (text, bytes) in rows {
-            assert_eq!(parse(text), Ok(ByteCount::new(bytes)), "{text}");
+            assert_eq!(text.parse(), Ok(ByteCount::new(bytes)), "{text}");
         }
     }
 
@@ -93,7 +109,7 @@ mod tests {
             "½G",
         ];
         for text in texts {
-            assert_eq!(parse(text), Err(SizeError), "{text}");
+            assert_eq!(text.parse::<ByteCount>(), Err(SizeError), "{text}");
         }
     }
 }
