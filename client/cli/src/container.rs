@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use weft_resources::{ClusterDir, ContainerName, Phase, RunState};
+use weft_resources::{ClusterDir, ContainerName, MountedAs, Phase, RunState};
 use weft_types::Role;
 
 use crate::host::files::{self, FileError};
@@ -57,6 +57,8 @@ pub(crate) struct Observed {
     pub address: Option<SocketAddr>,
     /// Where a frontend has its filesystem mounted, or had.
     pub mount: Option<PathBuf>,
+    /// What it has mounted there, or had.
+    pub mounted: Option<MountedAs>,
     /// Why it gave up.
     pub reason: Option<String>,
 }
@@ -110,6 +112,7 @@ fn judge(name: &ContainerName, run: Option<RunState>, is_alive: impl Fn(Process)
             state,
             address: None,
             mount: None,
+            mounted: None,
             reason: None,
         };
     };
@@ -122,8 +125,8 @@ fn judge(name: &ContainerName, run: Option<RunState>, is_alive: impl Fn(Process)
         (Phase::Running, Some(_)) => (State::Running, None),
         (Phase::Stopping, Some(_)) => (State::Stopping, None),
     };
-    let (name, roles, address, mount) = (name.clone(), run.roles, run.address, run.mount);
-    Observed { name, roles, process, state, address, mount, reason }
+    let RunState { roles, address, mount, mounted, .. } = run;
+    Observed { name: name.clone(), roles, process, state, address, mount, mounted, reason }
 }
 
 /// The frontends that were started in this directory, by name; those that ended cleanly left no state behind.
@@ -171,6 +174,7 @@ mod tests {
             start_ticks: 2200,
             address: None,
             mount: None,
+            mounted: None,
             state,
         }
     }

@@ -11,12 +11,13 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 use weft_core::{Core, MountError, Unwritten};
 use weft_fuse::{FuseError, MountOptions, Mounted};
 use weft_pki::CredentialsError;
-use weft_resources::{ClusterDir, ContainerName, Document, Phase, RunState};
+use weft_resources::{ClusterDir, ContainerName, Document, MountedAs, Phase, RunState};
 use weft_types::Role;
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::error::with_next_step;
 use crate::host::files::{self, FileError};
+use crate::host::mounts::{Mount, MountTable};
 use crate::host::process::Process;
 use crate::start::MountPlan;
 use ending::Ending;
@@ -109,15 +110,17 @@ pub(crate) fn run(cluster: &Cluster, plan: &MountPlan) -> Result<(), FrontendErr
 fn serve(cluster: &Cluster, plan: &MountPlan, claim: &Claim) -> Result<(), FrontendError> {
     let options = MountOptions::parse(&plan.options).unwrap_or_default();
     let core = session::open(cluster, plan, &options)?;
-    let ending = Arc::new(Ending::new(Arc::clone(&core), claim.clone()));
-    let mounted = match Mounted::new(core, &plan.filesystem, &plan.at, &options) {
+    let mounted = match Mounted::new(Arc::clone(&core), &plan.filesystem, &plan.at, &options) {
         Ok(mounted) => mounted,
         Err(error) => {
+            let _ = claim.write(Phase::Stopping);
             // Nothing was written through it: there is nothing to lose.
-            let _ = ending.finish();
+            let _ = core.runtime().block_on(core.unmount(ending::FLUSH_PATIENCE));
             return Err(error.into());
         }
     };
+    let claim = &claim.mounted(&plan.options);
+    let ending = Arc::new(Ending::new(core, claim.clone()));
     ending::watch(Arc::clone(&ending))?;
     claim.write(Phase::Running)?;
     tracing::info!(filesystem = plan.filesystem, at = %plan.at.display(), "mounted");
@@ -145,9 +148,23 @@ impl Claim {
             start_ticks: Process::current().map_or(0, |process| process.start_ticks),
             address: None,
             mount: Some(plan.at.clone()),
+            mounted: None,
             state: Phase::Starting,
         };
         Self { dir: cluster.dir.clone(), run }
+    }
+
+    /// With what the kernel shows at the path now.
+    fn mounted(&self, options: &str) -> Self {
+        let mount = MountTable::read().ok().and_then(|table| table.at(self.at()).cloned());
+        let mounted = mount.map(|mount| MountedAs { device: mount.device, options: options.to_owned() });
+        Self { dir: self.dir.clone(), run: RunState { mounted, ..self.run.clone() } }
+    }
+
+    /// The mount, while it is in the tree: not another one that was made at its path since.
+    fn mount(&self) -> Option<Mount> {
+        let device = self.run.mounted.as_ref()?.device;
+        MountTable::read().ok()?.at(self.at()).filter(|mount| mount.device == device).cloned()
     }
 
     /// Where the filesystem is mounted.

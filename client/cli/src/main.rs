@@ -2,6 +2,7 @@
 
 mod admin;
 mod arguments;
+mod behind;
 mod cluster;
 mod commands;
 mod container;

@@ -133,7 +133,17 @@ pub(crate) fn forget(dir: &ClusterDir, name: &ContainerName) -> Result<(), FileE
 
 /// The frontends that have their filesystem mounted at this path, by what they said of themselves.
 pub(crate) fn frontends_at(dir: &ClusterDir, at: &Path) -> Result<Vec<Observed>, FileError> {
+    Ok(said_to_be_at(dir, at)?.into_iter().filter(|one| one.process.is_some()).collect())
+}
+
+/// The frontends whose processes ended with their filesystem mounted at this path.
+pub(crate) fn dead_frontends_at(dir: &ClusterDir, at: &Path) -> Result<Vec<ContainerName>, FileError> {
+    let dead = said_to_be_at(dir, at)?.into_iter().filter(|one| one.process.is_none());
+    Ok(dead.map(|one| one.name).collect())
+}
+
+fn said_to_be_at(dir: &ClusterDir, at: &Path) -> Result<Vec<Observed>, FileError> {
     let all = container::frontends_started(dir).into_iter().map(|name| container::observe(dir, &name));
     let all: Vec<_> = all.collect::<Result<_, FileError>>()?;
-    Ok(all.into_iter().filter(|one| one.process.is_some() && one.mount.as_deref() == Some(at)).collect())
+    Ok(all.into_iter().filter(|one| one.mount.as_deref() == Some(at)).collect())
 }

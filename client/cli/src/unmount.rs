@@ -52,6 +52,14 @@ pub(crate) enum UnmountError {
         /// The process.
         pid: u32,
     },
+    /// The process behind it was stopped.
+    #[error("the process behind {} (process {pid}) is stopped", mounts::shown(at))]
+    Stopped {
+        /// Where it is mounted.
+        at: PathBuf,
+        /// The process.
+        pid: u32,
+    },
     /// The kernel refuses.
     #[error("{} cannot be unmounted", mounts::shown(at))]
     Refused {
@@ -81,6 +89,9 @@ impl UnmountError {
                 "see `weft status`; `weft up` starts what is missing; {force} gives the data up"
             )),
             Self::Silent { .. } => Some(format!("see `weft status`, or use {force} to give it up")),
+            Self::Stopped { pid, .. } => {
+                Some(format!("continue it with `kill -CONT {pid}`, or use {force} to give it up"))
+            }
             Self::Stop(error) => error.next_step(),
             Self::Refused { .. } | Self::Table(_) | Self::File(_) => None,
         }
@@ -112,7 +123,7 @@ pub(crate) fn table() -> Result<MountTable, UnmountError> {
 pub(crate) fn check_unused(frontend: &Observed) -> Result<(), UnmountError> {
     let Some(at) = &frontend.mount else { return Ok(()) };
     let table = table()?;
-    let Some(mount) = table.at(at).filter(|mount| mount.is_weft()) else { return Ok(()) };
+    let Some(mount) = table.at(at).filter(|mount| frontend.serves(mount)) else { return Ok(()) };
     let users = users::users_of(mount);
     if users.is_empty() { Ok(()) } else { Err(UnmountError::InUse { at: at.clone(), users }) }
 }
@@ -127,7 +138,10 @@ pub(crate) fn end(dir: &ClusterDir, frontend: &Observed, force: bool) -> Result<
         return bury(dir, frontend);
     }
     let at = frontend.mount.clone().unwrap_or_default();
-    let is_mounted = table()?.at(&at).is_some_and(mounts::Mount::is_weft);
+    let is_mounted = table()?.at(&at).is_some_and(|mount| frontend.serves(mount));
+    if !force {
+        check_goes_on(frontend)?;
+    }
     if is_mounted && !force {
         check_unused(frontend)?;
         check_written(dir, frontend)?;
@@ -149,6 +163,19 @@ pub(crate) fn end(dir: &ClusterDir, frontend: &Observed, force: bool) -> Result<
     }
 }
 
+/// Looks whether the process behind a mount can answer at all.
+///
+/// # Errors
+/// [`UnmountError::Stopped`]
+pub(crate) fn check_goes_on(frontend: &Observed) -> Result<(), UnmountError> {
+    match frontend.process.filter(|process| process.is_stopped()) {
+        Some(process) => {
+            Err(UnmountError::Stopped { at: frontend.mount.clone().unwrap_or_default(), pid: process.pid })
+        }
+        None => Ok(()),
+    }
+}
+
 fn take_away(frontend: &Observed, at: &std::path::Path, force: bool) -> Result<(), UnmountError> {
     match mounts::unmount(at) {
         Ok(()) => Ok(()),
@@ -164,8 +191,11 @@ fn take_away(frontend: &Observed, at: &std::path::Path, force: bool) -> Result<(
     }
 }
 
-/// Asks a frontend to write, and what is left.
-fn check_written(dir: &ClusterDir, frontend: &Observed) -> Result<(), UnmountError> {
+/// Asks a frontend to heed what its mount was changed to and to write, and what is left.
+///
+/// # Errors
+/// [`UnmountError::Unwritten`], [`UnmountError::Silent`]
+pub(crate) fn check_written(dir: &ClusterDir, frontend: &Observed) -> Result<(), UnmountError> {
     let Some(process) = frontend.process.filter(|_| frontend.is_running()) else { return Ok(()) };
     let at = || frontend.mount.clone().unwrap_or_default();
     let answer = unwritten_file(dir, &frontend.name);
@@ -201,6 +231,17 @@ fn bury(dir: &ClusterDir, frontend: &Observed) -> Result<(), UnmountError> {
         bury_mount(at)?;
     }
     Ok(stop::forget(dir, &frontend.name)?)
+}
+
+/// Removes the run states of frontends whose processes are dead and that were mounted at this path.
+///
+/// # Errors
+/// [`UnmountError::File`]
+pub(crate) fn forget_dead(dir: &ClusterDir, at: &std::path::Path) -> Result<(), UnmountError> {
+    for name in stop::dead_frontends_at(dir, at)? {
+        stop::forget(dir, &name)?;
+    }
+    Ok(())
 }
 
 /// Detaches a Weft mount whose process is dead; true when there was one. Any other mount stays.

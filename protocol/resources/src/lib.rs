@@ -29,4 +29,4 @@ pub use document::{Document, DocumentError, parse, to_json};
 pub use form::{FormSpec, Formed, MIN_DRIVE_BYTES, Ports};
 pub use name::{ContainerName, NameError};
 pub use recover::{RecoverSpec, Recovered, RecoveredDrive};
-pub use run::{Phase, RunState, start_ticks};
+pub use run::{MountedAs, Phase, RunState, start_ticks};

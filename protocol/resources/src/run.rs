@@ -32,8 +32,21 @@ pub struct RunState {
     pub address: Option<SocketAddr>,
     /// Where a frontend has its filesystem mounted.
     pub mount: Option<PathBuf>,
+    /// What a frontend has mounted there; absent before it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounted: Option<MountedAs>,
     /// How far it has come.
     pub state: Phase,
+}
+
+/// What the kernel shows of a frontend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountedAs {
+    /// The mount's device number, major and minor: it tells one mount from another that was at its place before.
+    pub device: (u32, u32),
+    /// The options that it was mounted with, as they were typed.
+    pub options: String,
 }
 
 /// How far a container has come.
@@ -95,6 +108,7 @@ mod tests {
                 start_ticks: 2200,
                 address: Some(([127, 0, 0, 1], 7400).into()),
                 mount: None,
+                mounted: Some(MountedAs { device: (0, 44), options: "ro".to_owned() }),
                 state,
             };
             assert_eq!(parse::<RunState>(Path::new("r"), to_json(&run).as_bytes()).expect("reads"), run);

@@ -59,6 +59,7 @@ impl Claim {
             start_ticks: ticks,
             address: container.processes.first().and_then(Process::listen),
             mount: None,
+            mounted: None,
             state: Phase::Starting,
         };
         let claim = Self { dir: dir.clone(), state, _lock: lock };

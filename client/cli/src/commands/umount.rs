@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::arguments::UmountArguments;
+use crate::behind::{self, Behind};
 use crate::cluster;
 use crate::error::CommandError;
 use crate::host::mounts;
 use crate::output;
-use crate::stop;
 use crate::unmount::{self, UnmountError};
 
 /// Why nothing was unmounted.
@@ -31,43 +33,53 @@ impl UmountError {
     }
 }
 
-/// Unmounts a filesystem. Everything written is durable on return, unless it was detached while in use.
+/// What was done.
+#[derive(Debug, Serialize)]
+struct Done {
+    path: PathBuf,
+    unmounted: bool,
+    /// The process that goes on for what is open or unwritten, of a mount that was detached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
+}
+
+/// Unmounts a filesystem. Everything written is durable on return, unless it was detached.
 ///
 /// # Errors
 /// [`CommandError`]
 pub(crate) fn run(dir: &Path, options: &UmountArguments, json: bool) -> Result<(), CommandError> {
-    let at = unmount_at(dir, options)?;
-    let done = serde_json::json!({ "path": at, "unmounted": true });
+    let done = unmount_at(dir, options)?;
     if json {
-        Ok(output::json(&done)?)
-    } else {
-        Ok(output::line(format!("{} is unmounted", mounts::shown(&at)))?)
+        return Ok(output::json(&done)?);
     }
+    let at = mounts::shown(&done.path);
+    Ok(match done.process {
+        None => output::line(format!("{at} is unmounted"))?,
+        Some(pid) => output::line(format!(
+            "{at} is detached; process {pid} writes what is unwritten and ends when nothing of it is open"
+        ))?,
+    })
 }
 
-fn unmount_at(dir: &Path, options: &UmountArguments) -> Result<PathBuf, UmountError> {
+fn unmount_at(dir: &Path, options: &UmountArguments) -> Result<Done, UmountError> {
     let not_mounted = || UmountError::NotMounted(options.path.clone());
     let at = mounts::real_path(&options.path).map_err(|_| not_mounted())?;
-    if unmount::table()?.at(&at).is_none_or(|mount| !mount.is_weft()) {
-        return Err(not_mounted());
-    }
-    let dir = cluster::directory(dir);
-    let frontends = stop::frontends_at(&dir, &at).map_err(UnmountError::from)?;
-    // Asked only when nobody here serves it: one that hangs would not answer.
-    if frontends.is_empty() && unmount::bury_mount(&at)? {
-        return Ok(at);
+    let table = unmount::table()?;
+    let mount = table.at(&at).filter(|mount| mount.is_weft()).ok_or_else(not_mounted)?;
+    let behind = behind::behind(Some(&cluster::directory(dir)), mount).map_err(UnmountError::from)?;
+    let process = behind.as_ref().and_then(|behind| behind.frontend.process);
+    let done = |process| Done { path: at.clone(), unmounted: true, process };
+    // Asked only when nobody is known to serve it: one that hangs would not answer.
+    if behind.is_none() && unmount::bury_mount(&at)? {
+        unmount::forget_dead(&cluster::directory(dir), &at)?;
+        return Ok(done(None));
     }
     let refused = |source| UnmountError::Refused { at: at.clone(), source };
-    if options.lazy {
-        mounts::detach(&at).map_err(refused)?;
-        return Ok(at);
+    match behind {
+        _ if options.lazy => mounts::detach(&at).map_err(refused)?,
+        Some(Behind { dir, frontend }) => unmount::end(&dir, &frontend, false)?,
+        // Of a user or a namespace that is not seen from here: its process writes what is unwritten, and nobody waits for it.
+        None => mounts::unmount(&at).map_err(refused)?,
     }
-    for frontend in &frontends {
-        unmount::end(&dir, frontend, false)?;
-    }
-    // A mount of another cluster's directory: its process writes what is unwritten, and nobody here waits for it.
-    if frontends.is_empty() {
-        mounts::unmount(&at).map_err(refused)?;
-    }
-    Ok(at)
+    Ok(done(process.filter(|_| options.lazy).map(|process| process.pid)))
 }

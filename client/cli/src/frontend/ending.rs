@@ -12,7 +12,7 @@ use weft_resources::Phase;
 
 use super::{Claim, FrontendError, SharedCore};
 use crate::error::with_next_step;
-use crate::host::mounts::{self, MountTable};
+use crate::host::mounts;
 
 /// How long unwritten data may take to be written when the filesystem is unmounted.
 pub(crate) const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
@@ -53,8 +53,12 @@ impl Ending {
         self.finished.try_lock().map_or(true, |finished| finished.is_some())
     }
 
-    /// Waits until everything is written, for as long as that goes on, and says in a file what is left.
+    /// Heeds what the mount was changed to, waits until everything is written, for as long as that goes on, and says in a
+    /// file what is left.
     fn write_now(&self) {
+        if let Some(mount) = self.claim.mount() {
+            self.core.keep_access_times(!mount.has("noatime") && !mount.has("ro"));
+        }
         let unwritten = || self.core.counts().dirty_bytes;
         let mut least = unwritten();
         let mut progress = Instant::now();
@@ -83,8 +87,7 @@ impl Ending {
     }
 
     fn is_mounted(&self) -> bool {
-        let table = MountTable::read();
-        table.is_ok_and(|table| table.at(self.claim.at()).is_some_and(mounts::Mount::is_weft))
+        self.claim.mount().is_some()
     }
 
     /// Ends the process though the kernel still serves open files: the mount was detached before.
@@ -110,7 +113,9 @@ impl Ending {
                     `weft up` mounts again";
         tracing::error!("{line}");
         let _ = self.claim.write(Phase::Failed(line.to_owned()));
-        let _ = mounts::detach(self.claim.at());
+        if self.is_mounted() {
+            let _ = mounts::detach(self.claim.at());
+        }
         std::process::exit(1)
     }
 }

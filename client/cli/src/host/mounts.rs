@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
@@ -21,6 +23,8 @@ pub(crate) struct Mount {
     pub kind: OsString,
     /// What is mounted, such as `weft:default`.
     pub source: OsString,
+    /// What holds for this mount, and for its filesystem wherever it is mounted: words with commas between them.
+    pub options: String,
 }
 
 impl Mount {
@@ -28,6 +32,11 @@ impl Mount {
     pub(crate) fn is_weft(&self) -> bool {
         let source = self.source.as_encoded_bytes();
         self.kind.as_encoded_bytes().starts_with(b"fuse") && source.starts_with(b"weft:")
+    }
+
+    /// Whether this is one of the words that hold for it.
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|word| word == option)
     }
 }
 
@@ -74,11 +83,13 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let (major, minor) = device.split_once(':')?;
     let _root = fields.next()?;
     let at = PathBuf::from(unescape(fields.next()?));
+    let own = fields.next()?;
     // Optional fields end at a lone hyphen.
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = unescape(rest.next()?);
     let source = unescape(rest.next()?);
-    Some(Mount { id, device: (major.parse().ok()?, minor.parse().ok()?), at, kind, source })
+    let options = [own, rest.next().unwrap_or_default()].map(String::from_utf8_lossy).join(",");
+    Some(Mount { id, device: (major.parse().ok()?, minor.parse().ok()?), at, kind, source, options })
 }
 
 /// Undoes the kernel's `\040` for bytes that would end a field.
@@ -149,9 +160,17 @@ fn unmount_with(path: &Path, flags: UnmountFlags, for_fusermount: &[&str]) -> io
     }
 }
 
-/// Whether the kernel says that the process behind the mount at this path is gone.
+/// How long the process behind a mount may take to say anything.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the kernel says that the process behind the mount at this path is gone. One that is there and says nothing is not.
 pub(crate) fn is_dead(path: &Path) -> bool {
-    matches!(rustix::fs::statvfs(path), Err(Errno::NOTCONN))
+    let (tell, told) = mpsc::channel();
+    let path = path.to_owned();
+    // Who is not answered waits until this program ends.
+    let ask = move || drop(tell.send(rustix::fs::statvfs(&path)));
+    let asked = std::thread::Builder::new().name("ask".to_owned()).spawn(ask);
+    asked.is_ok() && matches!(told.recv_timeout(ANSWER_PATIENCE), Ok(Err(Errno::NOTCONN)))
 }
 
 /// A path shown to people: relative when it is below the current folder.
@@ -179,6 +198,7 @@ mod tests {
         let weft = &table.0[1];
         assert!(weft.is_weft());
         assert_eq!((weft.id, weft.device), (90, (0, 44)));
+        assert!(weft.has("nosuid") && weft.has("user_id=0") && !weft.has("suid"), "{}", weft.options);
         assert_eq!(
             (weft.at.as_path(), weft.source.as_os_str()),
             (Path::new("/srv/with space\\"), "weft:default".as_ref())

@@ -37,6 +37,11 @@ impl Process {
         Self::of_pid(self.pid) == Some(self)
     }
 
+    /// Whether it was stopped (SIGSTOP, or by a debugger), and does nothing until it is continued.
+    pub(crate) fn is_stopped(self) -> bool {
+        self.is_alive() && read_stat(self.pid).is_some_and(|stat| has_state(&stat, ['T', 't']))
+    }
+
     /// Sends a signal. One that has ended already needs none.
     ///
     /// # Errors
@@ -76,7 +81,11 @@ fn read_stat(pid: u32) -> Option<String> {
 
 /// Whether the state in the text of `/proc/<pid>/stat` is that of a process that will not run again.
 fn has_ended(stat: &str) -> bool {
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+    has_state(stat, ['Z', 'X'])
+}
+
+fn has_state(stat: &str, states: [char; 2]) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(states))
 }
 
 #[cfg(test)]
@@ -99,6 +108,19 @@ mod tests {
         process.signal(Signal::TERM).expect("nothing to do");
         child.wait().expect("reaped");
         assert_eq!(Process::of_pid(child.id()), None);
+    }
+
+    #[test]
+    fn a_stopped_process_is_seen_as_such() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep starts");
+        let process = Process::of_pid(child.id()).expect("it runs");
+        assert!(!process.is_stopped());
+        process.signal(Signal::STOP).expect("stopped");
+        let stopped = || process.is_stopped().then_some(());
+        assert!(waiting::poll(Duration::from_secs(10), stopped).is_some());
+        process.signal(Signal::KILL).expect("killed");
+        child.wait().expect("reaped");
+        assert!(!process.is_stopped());
     }
 
     #[test]

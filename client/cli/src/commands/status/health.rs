@@ -87,6 +87,7 @@ mod tests {
             state,
             address: None,
             mount: None,
+            mounted: None,
             reason: None,
         }
     }
