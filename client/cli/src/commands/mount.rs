@@ -16,6 +16,8 @@ use crate::host::mounts::{self, MountTable};
 use crate::output;
 use crate::progress::Progress;
 use crate::start::{self, MountPlan, StartError};
+use crate::stop;
+use crate::unmount::{self, UnmountError};
 
 /// The filesystem that `weft up` makes and mounts.
 pub(crate) const DEFAULT: &str = "default";
@@ -37,6 +39,9 @@ pub(crate) enum MountCommandError {
     /// A file of the cluster cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// What is left of a mount whose process is dead stays.
+    #[error(transparent)]
+    Unmount(#[from] UnmountError),
     /// There are too many.
     #[error("{FRONTENDS_MAX} filesystems are mounted already")]
     TooMany,
@@ -49,6 +54,7 @@ impl MountCommandError {
             Self::Point(error) => error.next_step(),
             Self::Fuse(error) => Some(error.next_step()),
             Self::Start(error) => error.next_step(),
+            Self::Unmount(error) => error.next_step("`weft umount --lazy`"),
             Self::TooMany => Some("unmount some with `weft umount`".to_owned()),
             Self::File(_) => None,
         }
@@ -128,35 +134,79 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
+/// What is to be mounted where.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// The filesystem's name.
+    pub filesystem: String,
+    /// Where.
+    pub path: PathBuf,
+    /// Mount options.
+    pub options: String,
+}
+
 /// Mounts a filesystem; it is served on return, and goes on being served in the background.
 ///
 /// # Errors
 /// [`CommandError`]
 pub(crate) fn run(cluster: &Cluster, options: MountArguments, json: bool) -> Result<(), CommandError> {
-    let at = check_point(&options.path).map_err(MountCommandError::from)?;
-    fuse::check().map_err(MountCommandError::from)?;
-    let container = choose(cluster, &options.filesystem, &at)?;
-    let plan = MountPlan { container, filesystem: options.filesystem, at, options: options.options };
-    if options.foreground {
+    let MountArguments { filesystem, path, options, foreground } = options;
+    let wanted = Wanted { filesystem, path, options };
+    if foreground {
+        let (plan, _) = prepare(cluster, &wanted)?;
         frontend::start_logging();
-        let ended = frontend::run(cluster, &plan);
-        return Ok(ended?);
+        return Ok(frontend::run(cluster, &plan)?);
     }
-    let progress = Progress::new(&format!("mounting {}", plan.filesystem));
-    start::mount(cluster, &plan).map_err(MountCommandError::from)?;
-    drop(progress);
+    let (plan, took_over) = mount(cluster, &wanted)?;
     let (name, at) = (&plan.filesystem, mounts::shown(&plan.at));
-    let done = serde_json::json!({ "filesystem": name, "path": plan.at, "container": plan.container });
-    if json { Ok(output::json(&done)?) } else { Ok(output::line(format!("{name} is mounted at {at}"))?) }
+    if json {
+        let container = &plan.container;
+        return Ok(output::json(&serde_json::json!({
+            "filesystem": name, "path": plan.at, "container": container, "took_over": took_over
+        }))?);
+    }
+    let instead = if took_over { ", in place of a mount whose process was dead" } else { "" };
+    Ok(output::line(format!("{name} is mounted at {at}{instead}"))?)
 }
 
-/// The container that a mount is: `frontend0` for the one that `weft up` makes, else the first that nobody is.
+/// Mounts a filesystem in the background. Says what was mounted, and whether in place of a mount whose process was dead.
+///
+/// # Errors
+/// [`MountCommandError`]
+pub(crate) fn mount(cluster: &Cluster, wanted: &Wanted) -> Result<(MountPlan, bool), MountCommandError> {
+    let progress = Progress::new(&format!("mounting {}", wanted.filesystem));
+    let (plan, took_over) = prepare(cluster, wanted)?;
+    start::mount(cluster, &plan)?;
+    drop(progress);
+    Ok((plan, took_over))
+}
+
+fn prepare(cluster: &Cluster, wanted: &Wanted) -> Result<(MountPlan, bool), MountCommandError> {
+    fuse::check()?;
+    let (at, took_over) = clear_point(&wanted.path)?;
+    let container = choose(cluster, &wanted.filesystem, &at)?;
+    let Wanted { filesystem, options, .. } = wanted.clone();
+    Ok((MountPlan { container, filesystem, at, options }, took_over))
+}
+
+/// A path where nothing is mounted: mounts of Weft whose processes are dead are taken away. True when there was one.
+fn clear_point(path: &Path) -> Result<(PathBuf, bool), MountCommandError> {
+    let mut took_over = false;
+    loop {
+        match check_point(path) {
+            Err(MountPointError::Dead(at)) if unmount::bury_mount(&at)? => took_over = true,
+            checked => return Ok((checked?, took_over)),
+        }
+    }
+}
+
+/// The container that a mount is: `frontend0` for the one that `weft up` makes, else that of a dead mount at this path,
+/// else the first that nobody is.
 fn choose(cluster: &Cluster, filesystem: &str, at: &Path) -> Result<ContainerName, MountCommandError> {
     let own = mounts::real_path(&cluster.mount_point()).is_ok_and(|own| own == at);
-    if own && filesystem == DEFAULT {
-        return Ok(ContainerName::frontend0());
-    }
-    for name in (1..FRONTENDS_MAX).map(container::frontend) {
+    let first = (own && filesystem == DEFAULT).then(ContainerName::frontend0);
+    let before = stop::dead_frontends_at(&cluster.dir, at)?;
+    for name in first.into_iter().chain(before).chain((1..FRONTENDS_MAX).map(container::frontend)) {
         let is_free = files::try_lock(&cluster.dir.lock_file(&name))?.is_some();
         if is_free {
             return Ok(name);
