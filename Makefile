@@ -2,11 +2,13 @@
 # make test     everything that CI checks                         (make test-long: what takes longer)
 # make bench    a cluster measured beside what this machine could give   (DIR=..., RUNS=3, BENCH="--only seq-write")
 # make bench-loops  what the pure loops cost                     (BENCH='4\+2': only what matches)
-# make install  the three binaries, completions and man pages     (PREFIX=/usr/local, DESTDIR=)
+# make install  the three binaries, completions and man pages, and the helper of mount(8)   (PREFIX=/usr/local, DESTDIR=)
 
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 DESTDIR ?=
+# mount(8) looks for its helpers nowhere else.
+SBIN := /sbin
 DIR ?= weft-data
 MOUNT ?=
 BENCH ?=
@@ -15,6 +17,8 @@ RUNS ?= 3
 
 RELEASE := target/release
 BINARIES := weft weftd weft-gateway
+# What mount(8) runs for the type weft, and for the type that the kernel shows of a mount: `weft` by another name.
+HELPERS := mount.weft mount.fuse.weft
 LOOPS := weft-layout weft-keys weft-wire weft-core weft-meta weft-engine weft-compute
 BUILD_PACKAGES := gcc libc6-dev
 TEST_PACKAGES := $(BUILD_PACKAGES) rsync git attr acl tcpdump procps util-linux tar python3 sqlite3 postgresql
@@ -79,8 +83,11 @@ install: build
 	install -m 0755 $(foreach binary,$(BINARIES),$(RELEASE)/$(binary)) "$(DESTDIR)$(PREFIX)/bin"
 	$(RELEASE)/weft resources completions --to "$(DESTDIR)$(PREFIX)/share"
 	$(RELEASE)/weft resources man --to "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -d "$(DESTDIR)$(SBIN)"
+	for helper in $(HELPERS); do ln -sfn "$(PREFIX)/bin/weft" "$(DESTDIR)$(SBIN)/$$helper" || exit 1; done
 
 uninstall:
+	rm -f $(foreach helper,$(HELPERS),"$(DESTDIR)$(SBIN)/$(helper)")
 	rm -f $(foreach binary,$(BINARIES),"$(DESTDIR)$(PREFIX)/bin/$(binary)")
 	rm -f "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/weft"
 	rm -f "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_weft"

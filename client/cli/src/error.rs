@@ -75,7 +75,7 @@ pub(crate) enum CommandError {
 
 impl CommandError {
     /// What to do about it, where the cause does not say so itself.
-    fn next_step(&self) -> Option<String> {
+    pub(crate) fn next_step(&self) -> Option<String> {
         match self {
             Self::Cluster(error) => error.next_step(),
             Self::Admin(error) => error.next_step(),

@@ -9,6 +9,7 @@ mod container;
 mod error;
 mod frontend;
 mod host;
+mod mount_helper;
 mod output;
 mod progress;
 mod start;
@@ -28,6 +29,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// 0: done; 1: failed, said in one line; 2, by clap: wrong usage.
 fn main() -> ExitCode {
+    if mount_helper::is_called(std::env::args_os().next().as_deref()) {
+        return mount_helper::main();
+    }
     match commands::run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,6 +9,7 @@ pub(crate) mod logs;
 pub(crate) mod map;
 pub(crate) mod mount;
 pub(crate) mod recover;
+pub(crate) mod remount;
 pub(crate) mod resources;
 pub(crate) mod status;
 pub(crate) mod umount;
