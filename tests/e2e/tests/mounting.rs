@@ -248,10 +248,8 @@ fn caches(cluster: &Cluster) {
         // Nothing synced it, and nobody writes it back any more.
         kill_process(pid(&serving(cluster, &at).expect("a container")), Signal::KILL).expect("it is ours");
         drop(file);
-        let stored = cluster.mount().join(options);
-        wait_until("the mount that died is not waited for any more", Duration::from_secs(30), || {
-            fs::read(&stored).ok().filter(|bytes| *bytes == contents)
-        });
+        weft_mount(cluster, &at, options).success();
+        assert!(fs::read(at.join(options)).expect("reads") == contents, "{options}");
         weft_umount(cluster, &at, false).success();
     }
 }
