@@ -53,12 +53,15 @@ pub(crate) fn run(dir: &Path, options: &UmountArguments, json: bool) -> Result<(
         return Ok(output::json(&done)?);
     }
     let at = mounts::shown(&done.path);
-    Ok(match done.process {
-        None => output::line(format!("{at} is unmounted"))?,
-        Some(pid) => output::line(format!(
-            "{at} is detached; process {pid} writes what is unwritten and ends when nothing of it is open"
-        ))?,
-    })
+    let said = match done.process {
+        None => format!("{at} is unmounted"),
+        Some(pid) => {
+            format!(
+                "{at} is detached; process {pid} writes what is unwritten and ends when nothing of it is open"
+            )
+        }
+    };
+    Ok(output::line(said)?)
 }
 
 fn unmount_at(dir: &Path, options: &UmountArguments) -> Result<Done, UmountError> {
