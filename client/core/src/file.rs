@@ -106,6 +106,9 @@ pub(crate) struct FileState {
     /// Whether what is written may be held back, beside other sessions.
     pub(crate) writing: Writing,
     pub(crate) recall: Recall,
+    /// Reads and writes that ask the owner, and recalls that wait for their end.
+    pub(crate) uses: u32,
+    pub(crate) uses_awaited: u32,
     /// How often the kernel was told to drop its pages.
     pub(crate) drops: u64,
     /// Open handles.
@@ -256,6 +259,31 @@ impl Drop for Resize {
     fn drop(&mut self) {
         self.0.lock().resizes -= 1;
         self.0.progress.send_modify(|count| *count += 1);
+    }
+}
+
+/// A read or a write that asks the owner for what it needs: before that is recalled, it has a moment to come to its end. Else two
+/// mounts could take it from each other for ever.
+#[derive(Debug)]
+pub(crate) struct Use<'a>(&'a File);
+
+impl<'a> Use<'a> {
+    pub(crate) fn begin(file: &'a File) -> Self {
+        file.lock().uses += 1;
+        Self(file)
+    }
+}
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        let awaited = {
+            let mut state = self.0.lock();
+            state.uses -= 1;
+            state.uses == 0 && state.uses_awaited > 0
+        };
+        if awaited {
+            self.0.progress.send_modify(|count| *count += 1);
+        }
     }
 }
 

@@ -215,7 +215,10 @@ impl Session {
     /// or the session ends. Whoever waits for it may give up; a mutation must not be given up.
     pub(crate) async fn meta(&self, caller: Caller, op: MetaOp) -> Result<MetaDone, FsError> {
         self.serving().await?;
-        let slot = self.slots.take().await;
+        let slot = match op {
+            MetaOp::Commit(_) | MetaOp::CommitFiles(_) => self.slots.take_for_commit().await,
+            _ => self.slots.take().await,
+        };
         let (filesystem, session, term) = (self.filesystem, self.id, self.place().term);
         let mut call = Meta { filesystem, session, slot: slot.id(), seq: slot.seq(), caller, op, term };
         let mut pause = PAUSE_MIN;

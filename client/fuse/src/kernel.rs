@@ -55,7 +55,10 @@ const LEFT_OUT: [(u64, &str); 27] = [
     (NO_OPEN_SUPPORT, "open files have state in core"),
     (NO_OPENDIR_SUPPORT, "only says that OPENDIR may be refused for good; it is answered at once"),
     (ABORT_ERROR, "an aborted connection and an unmounted one end alike"),
-    (DIRECT_IO_ALLOW_MMAP, "what another mount writes as well must not be mapped for writing: ENODEV says so"),
+    (
+        DIRECT_IO_ALLOW_MMAP,
+        "what another mount writes as well must not be mapped for writing: ENODEV says so",
+    ),
     (MAP_ALIGNMENT, "of virtiofs"),
     (SUBMOUNTS, "of virtiofs"),
     (HAS_INODE_DAX, "of virtiofs"),

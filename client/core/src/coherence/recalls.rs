@@ -16,6 +16,8 @@ use crate::recall::{Recall, Writing};
 const WATCH: Duration = Duration::from_secs(8);
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long those have who read or write a file that is recalled.
+const USES_MAX: Duration = Duration::from_millis(20);
 /// How long another recall of the same file may be under way.
 const TURN: Duration = Duration::from_secs(60);
 
@@ -115,8 +117,18 @@ impl Core {
         }
     }
 
+    /// Gives those a moment who read or write a file just now.
+    async fn uses_ended(&self, file: &Pinned) {
+        let mut progress = file.progress.subscribe();
+        file.lock().uses_awaited += 1;
+        // Who does not come to an end may wait for this recall elsewhere.
+        let _ = timeout(USES_MAX, progress.wait_for(|_| file.lock().uses == 0)).await;
+        file.lock().uses_awaited -= 1;
+    }
+
     /// What was held back is committed, and nothing is any more.
     async fn stop_writing(self: &Arc<Self>, file: &Pinned, number: u64) {
+        self.uses_ended(file).await;
         self.turn(file, Recall::Blocked).await;
         {
             let mut state = file.lock();
@@ -135,6 +147,7 @@ impl Core {
     async fn forget_all(self: &Arc<Self>, inode: Inode, number: u64) -> Option<Pinned> {
         let file = self.files.find(inode);
         if let Some(file) = &file {
+            self.uses_ended(file).await;
             self.turn(file, Recall::Dropping { refilled: false }).await;
         }
         self.names.forget(inode);

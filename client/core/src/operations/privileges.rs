@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use weft_types::Inode;
-use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind};
+use weft_wire::meta::{AttributeChanges, Attributes, Caller, FileKind, MetaError};
 
 use crate::{Core, FsError};
 
+const CAPABILITIES: &[u8] = b"security.capability";
 /// `S_ISUID`.
 const SET_USER_ID: u16 = 0o4000;
 /// `S_ISGID`.
@@ -41,6 +42,28 @@ impl Core {
         // would have their power.
         self.tell_kernel(move |kernel| kernel.forget_attributes(inode)).await;
         Ok(())
+    }
+}
+
+impl Core {
+    /// Whether a file may have capabilities (Linux capabilities(7), "File capabilities"), as far as memory knows.
+    pub(super) fn may_have_capabilities(&self, inode: Inode) -> bool {
+        self.try_get_xattr(inode, CAPABILITIES).is_none()
+    }
+
+    /// Takes capabilities off a file, before a write that goes around the kernel's pages: through them the kernel does it.
+    pub(super) async fn kill_capabilities(self: &Arc<Self>, inode: Inode) -> Result<(), FsError> {
+        let none = Err(FsError::Refused(MetaError::NoAttribute));
+        match self.get_xattr(inode, CAPABILITIES).await {
+            Ok(_) => {}
+            Err(FsError::Refused(MetaError::NoAttribute)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match self.remove_xattr(Caller::default(), inode, CAPABILITIES).await {
+            // Somebody else was faster.
+            removed if removed == none => Ok(()),
+            removed => removed,
+        }
     }
 }
 

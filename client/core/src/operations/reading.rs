@@ -12,7 +12,7 @@ use weft_wire::meta::{MapEntry, MetaOp, MetaReply, ReadMap};
 use crate::dirty::index;
 use crate::extents::Slice;
 use crate::fetch::{FetchError, Source};
-use crate::file::{File, FileState, Pinned};
+use crate::file::{File, FileState, Pinned, Use};
 use crate::foresight::FORESEEN_ENTRIES;
 use crate::map::{Segment, end_of};
 use crate::readahead::Advice;
@@ -139,6 +139,7 @@ impl Core {
         }
         self.session.serving().await?;
         self.may_fill(&open.file).await?;
+        let _use = Use::begin(&open.file);
         self.note_read(&open);
         let len = len.min(READ_BYTES_MAX);
         let advice = open.advise(offset, len, &self.read_ahead);

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::budget::{Taken, WRITE_BYTES_MAX};
 use crate::dirty::{FILE_BYTES_MAX, Take};
-use crate::file::Pinned;
+use crate::file::{Pinned, Use};
 use crate::handle::OpenFile;
 use crate::room::LAG;
 use crate::{Core, FsError, HandleId};
@@ -66,7 +66,8 @@ impl Core {
             let state = open.file.lock();
             self.may_write(&state) && !state.recall.is_dropping() && !state.is_resizing()
         };
-        if !at_once || !may_write || !self.memory.dirty.try_take(len) {
+        let kills = open.is_direct() && self.may_have_capabilities(open.file.inode);
+        if !at_once || !may_write || kills || !self.memory.dirty.try_take(len) {
             return None;
         }
         if !self.has_room(0) {
@@ -121,6 +122,10 @@ impl Core {
         if pages && origin == Origin::Call {
             self.may_fill(&open.file).await?;
         }
+        if open.is_direct() && origin == Origin::Call {
+            self.kill_capabilities(open.file.inode).await?;
+        }
+        let used = Use::begin(&open.file);
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -147,6 +152,7 @@ impl Core {
             rest = after;
             at += u64::from(len);
         }
+        drop(used);
         // Pages of a mapping are synced by who asks for that.
         if open.mode.sync && origin == Origin::Call {
             self.fsync(handle).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_core::{AllocateMode, Caller, Core, FsError, HandleId, LockKind, OpenMode, SeekWhat};
+use weft_core::{AllocateMode, Caller, Core, FsError, HandleId, LockKind, SeekWhat};
 use weft_fusedev::protocol::{
     Allocate, Answer, CopyRange, LockOwner, Open, Opened, Read, Release, Seek, Write,
 };
