@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use weft_layout::ClusterMap;
 use weft_types::ByteCount;
-use weft_wire::compute::SessionOpened;
+use weft_wire::compute::{SessionHolder, SessionOpened};
 
 use crate::Core;
 use crate::backend::Backend;
@@ -30,8 +30,8 @@ pub struct Attachment {
     pub memory: ByteCount,
     /// The filesystem's name, for heartbeats.
     pub filesystem: String,
-    /// The mount point, for heartbeats.
-    pub mount: String,
+    /// Who mounts: when this session is over, the next one is asked for in its name.
+    pub holder: SessionHolder,
     /// Long extents are sealed on threads of the runtime, not on the one that drives it. Without it nothing depends on
     /// how threads happen to run.
     pub sealing_threads: bool,
@@ -40,11 +40,11 @@ pub struct Attachment {
 }
 
 impl Core {
-    /// Puts a core together; its background work runs on `runtime` until the session ends.
+    /// Puts a core together; its background work runs on `runtime` until it is unmounted.
     pub fn attach(attachment: Attachment, runtime: Handle) -> Arc<Self> {
         let Attachment { backend, opened, asked, read_only, map, memory, .. } = attachment;
         let session = Session::new(Arc::clone(&backend), &opened, read_only, asked);
-        let labels = Labels { filesystem: attachment.filesystem, mount: attachment.mount };
+        let labels = Labels { filesystem: attachment.filesystem, holder: attachment.holder };
         let Attachment { sealing_threads, access_times, .. } = attachment;
         let parts = Parts { backend, session, map, memory, labels, sealing_threads, access_times };
         Self::start(parts, runtime, None)

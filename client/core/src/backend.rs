@@ -15,7 +15,8 @@ use weft_types::{DriveId, MapVersion, Timestamp};
 use weft_wire::NoRefusal;
 use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
-    CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionRenewed,
+    CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
+    SessionOpened, SessionRenewed,
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
@@ -45,6 +46,8 @@ pub type Answer<T, R> = Pin<Box<dyn Future<Output = Result<T, Failure<R>>> + Sen
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// One metadata operation, to the filesystem's owner.
     fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError>;
+    /// Opens a session.
+    fn open(&self, call: OpenSession, deadline: Duration) -> Answer<SessionOpened, OpenRefusal>;
     /// Keeps the session alive.
     fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone>;
     /// Ends the session.

@@ -21,7 +21,7 @@ const CALL: Duration = Duration::from_secs(3);
 /// Unlinked files of one call.
 const REAP_MAX: usize = 1024;
 
-/// Starts the background tasks; they end with the core or its session.
+/// Starts the background tasks; they end with the core, or when there will be no session any more.
 pub(crate) fn start(core: &Arc<Core>) {
     let runtime = core.runtime.clone();
     runtime.spawn(renew(Arc::downgrade(core)));
@@ -35,7 +35,7 @@ pub(crate) fn start(core: &Arc<Core>) {
     }
     runtime.spawn(coherence::attach(Arc::downgrade(core)));
     runtime.spawn(coherence::watch(Arc::downgrade(core)));
-    runtime.spawn(finish(Arc::downgrade(core)));
+    runtime.spawn(coherence::follow(Arc::downgrade(core)));
 }
 
 fn living(core: &Weak<Core>) -> Option<Arc<Core>> {
@@ -117,24 +117,13 @@ async fn compact(core: Weak<Core>) {
     }
 }
 
-/// When the session ends, nothing of it is served any more, and what is dirty has nowhere to go.
-async fn finish(core: Weak<Core>) {
-    let Some(session) = core.upgrade().map(|core| Arc::clone(&core.session)) else { return };
-    session.ended().await;
-    if let Some(core) = core.upgrade() {
-        core.names.clear();
-        core.locks.lose_all();
-        core.kick_all();
-    }
-}
-
 impl Core {
     fn report(&self) -> FrontendReport {
         let counts = self.counts();
         let full = self.full.load(Ordering::Relaxed);
         FrontendReport {
             filesystem: self.labels.filesystem.clone(),
-            mount: self.labels.mount.clone(),
+            mount: self.labels.holder.mount.clone(),
             reconstructions: counts.reconstructions,
             damaged: counts.damaged,
             unreadable: counts.unreadable,

@@ -1,6 +1,8 @@
 //! Several sessions on one filesystem: what is remembered here, and how it is forgotten.
 
 mod attaching;
+mod fate;
+mod following;
 mod recalls;
 
 use core::time::Duration;
@@ -17,6 +19,7 @@ use crate::session::OPERATION_MAX;
 use crate::{Core, FsError};
 
 pub(crate) use attaching::attach;
+pub(crate) use following::follow;
 pub(crate) use recalls::watch;
 
 /// How long a read waits for the kernel to have dropped its pages, before it is held to be what the kernel waits for.

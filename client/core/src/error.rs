@@ -26,9 +26,16 @@ pub enum FsError {
     /// EIO: no answer in time. What was to be done may be done later.
     #[error("no answer in time")]
     TimedOut,
-    /// EIO: the session has ended; nothing of it is served any more, and unwritten data is lost.
+    /// EIO: the session was over before it was answered, and nobody knows whether it was done; or there will be no
+    /// session any more, and unwritten data is lost.
     #[error("the session has ended")]
     SessionEnded,
+    /// EIO: bytes that were written before are lost. While this mount was cut off the file was changed by another one.
+    #[error("written bytes are lost: the file was changed while this mount was cut off")]
+    Lost,
+    /// ESTALE: the file of this handle is no more. It lost its last name before or while this mount was cut off.
+    #[error("the file is no more: it was removed, and this mount was cut off")]
+    Stale,
     /// EIO: a peer does not keep to the protocol, or refuses this identity.
     #[error("a peer broke the protocol or refuses this identity")]
     Protocol,

@@ -1,12 +1,13 @@
 //! What is in memory of each file.
 
 use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use weft_keys::DataKey;
-use weft_types::{ByteCount, DataKeyId, Inode, Timestamp};
+use weft_types::{ByteCount, DataKeyId, Inode, SessionId, Timestamp};
 use weft_wire::coherence::Stamp;
 use weft_wire::meta::{Attributes, KeyGrant};
 
@@ -56,6 +57,8 @@ pub(crate) struct File {
     state: Mutex<FileState>,
     /// Counts flights that landed or failed, and changes of the length that ended.
     pub(crate) progress: weft_watch::Sender<u64>,
+    /// It was collected with a session of this mount.
+    gone: AtomicBool,
 }
 
 /// Guarded by [`File::lock`], never held over a wait.
@@ -84,6 +87,10 @@ pub(crate) struct FileState {
     pub(crate) flight_held: Held,
     /// When the oldest dirty byte was written.
     pub(crate) since: Option<Instant>,
+    /// Under which session the last flight departed.
+    pub(crate) flight_session: Option<SessionId>,
+    /// The session was over before all was committed: what is dirty counts if the file's change counter still is this.
+    pub(crate) unjudged: Option<u64>,
     /// What the next flight takes.
     pub(crate) wanted: Option<Take>,
     /// A task writes this file back.
@@ -97,6 +104,10 @@ pub(crate) struct FileState {
     /// Failures of flights so far, and the last one's reason.
     pub(crate) failures: u64,
     pub(crate) failure: Option<FsError>,
+    /// How many there were when bytes were given up last.
+    pub(crate) failures_at_loss: u64,
+    /// Bytes that were given up, and nobody was told.
+    pub(crate) untold_loss: u64,
     /// The last flight failed: the next one has one extent, so that those which fail again leave little on drives.
     pub(crate) careful: bool,
     /// Changes of the length that have not come to their end.
@@ -221,6 +232,18 @@ impl FileState {
         self.known = false;
     }
 
+    /// The session is over: nothing that is known holds any more, and nothing is written or shown of what is dirty before it
+    /// is known whether it still counts.
+    pub(crate) fn lose_session(&mut self) {
+        self.forget();
+        self.writing = Writing::Not;
+        self.recall = Recall::None;
+        if !self.dirty.is_clean() {
+            self.unjudged.get_or_insert(self.change);
+            self.recall = Recall::Blocked;
+        }
+    }
+
     /// From the answer with this stamp on, what is written may be held back.
     pub(crate) const fn hold_writing(&mut self, stamp: Stamp) {
         self.writing = Writing::Held(stamp);
@@ -235,7 +258,17 @@ impl File {
             order: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             progress: weft_watch::Sender::new(0),
+            gone: AtomicBool::new(false),
         }
+    }
+
+    /// There is no such file any more: its handles are told so.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, FileState> {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Mutex as Turn;
@@ -16,17 +16,32 @@ use crate::backend::{Backend, Failure};
 /// How often a drive was shown the grant; held while it is shown, so that those who come meanwhile wait for it.
 type Shown = Arc<Turn<u64>>;
 
+/// The grant of the present session, and who has seen it.
+#[derive(Debug)]
+struct Now {
+    grant: SignedGrant,
+    drives: HashMap<DriveId, Shown>,
+}
+
 /// Puts shards with drives, and shows them the session's grant before.
 #[derive(Debug)]
 pub(crate) struct Grants {
     backend: Arc<dyn Backend>,
-    grant: SignedGrant,
-    drives: Mutex<HashMap<DriveId, Shown>>,
+    now: Mutex<Now>,
 }
 
 impl Grants {
     pub(crate) fn new(backend: Arc<dyn Backend>, grant: SignedGrant) -> Self {
-        Self { backend, grant, drives: Mutex::default() }
+        Self { backend, now: Mutex::new(Now { grant, drives: HashMap::new() }) }
+    }
+
+    /// Another session has begun: from now on its grant is shown.
+    pub(crate) fn follow(&self, grant: SignedGrant) {
+        *self.now() = Now { grant, drives: HashMap::new() };
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores a shard. A drive that was restarted has forgotten the grant: it is shown it again, and the put repeated.
@@ -75,13 +90,13 @@ impl Grants {
         before: u64,
         deadline: Duration,
     ) -> Result<u64, Failure<PutRefusal>> {
-        let shown = {
-            let mut drives = self.drives.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(drives.entry(drive).or_default())
+        let (grant, shown) = {
+            let mut now = self.now();
+            (now.grant.clone(), Arc::clone(now.drives.entry(drive).or_default()))
         };
         let mut times = shown.lock().await;
         if *times <= before {
-            let call = PresentGrant { grant: self.grant.clone() };
+            let call = PresentGrant { grant };
             self.backend.present(drive, call, deadline).await.map_err(failure)?;
             *times += 1;
         }

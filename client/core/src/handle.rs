@@ -90,11 +90,18 @@ impl OpenFile {
     /// A failure to write that this handle was not told of; it is now.
     pub(crate) fn untold_failure(&self) -> Option<FsError> {
         let (failures, failure) = {
-            let state = self.file.lock();
+            let mut state = self.file.lock();
+            state.untold_loss = 0;
             (state.failures, state.failure)
         };
         let told = self.told.swap(failures, Ordering::Relaxed);
         failure.filter(|_| told != failures)
+    }
+
+    /// As [`untold_failure`](Self::untold_failure), when what was written is not kept any more.
+    pub(crate) fn untold_loss(&self) -> Option<FsError> {
+        let lost = self.file.lock().failures_at_loss;
+        if self.told.load(Ordering::Relaxed) < lost { self.untold_failure() } else { None }
     }
 }
 
@@ -135,7 +142,8 @@ impl Handles {
 
     pub(crate) fn get(&self, id: HandleId) -> Result<Arc<OpenFile>, FsError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(&id).cloned().ok_or(FsError::BadHandle)
+        let open = open.get(&id).cloned().ok_or(FsError::BadHandle)?;
+        if open.file.is_gone() { Err(FsError::Stale) } else { Ok(open) }
     }
 
     pub(crate) fn close(&self, id: HandleId) -> Option<Arc<OpenFile>> {

@@ -70,7 +70,7 @@ async fn open(
     let asked = Instant::now();
     let opened = open_session(&remote, &config, asked).await?;
     let backend: Arc<dyn Backend> = remote;
-    let labels = Labels { filesystem: config.filesystem, mount: config.holder.mount };
+    let labels = Labels { filesystem: config.filesystem, holder: config.holder };
     let (session, asked) = opened;
     let session = Session::new(Arc::clone(&backend), &session, config.read_only, asked);
     let (memory, access_times) = (config.memory, config.access_times);

@@ -14,7 +14,7 @@ use weft_layout::ClusterMap;
 use weft_types::{ByteCount, FilesystemId, SessionId};
 
 use crate::accesses::Accesses;
-use weft_wire::compute::SessionHolder;
+use weft_wire::compute::{OpenRefusal, SessionHolder};
 
 use crate::backend::Backend;
 use crate::budget::Memory;
@@ -42,11 +42,11 @@ pub(crate) const TTL_MAX: Duration = Duration::from_secs(5);
 /// Groups of small files that are written back at once: one is sealed while another one is on its way.
 const GROUPS_AT_ONCE: usize = 2;
 
-/// What heartbeats call this mount.
+/// What this mount is called, by heartbeats and to the owner of the metadata.
 #[derive(Debug, Clone)]
 pub(crate) struct Labels {
     pub(crate) filesystem: String,
-    pub(crate) mount: String,
+    pub(crate) holder: SessionHolder,
 }
 
 /// What a core is made of.
@@ -127,7 +127,7 @@ impl Core {
             filesystem: session.filesystem(),
         };
         let memory = Memory::new(memory);
-        let grants = Grants::new(Arc::clone(&backend), session.grant().clone());
+        let grants = Grants::new(Arc::clone(&backend), session.grant());
         let core = Arc::new(Self {
             runtime,
             backend,
@@ -177,7 +177,7 @@ impl Core {
         &self.runtime
     }
 
-    /// The session.
+    /// The present session, or the last one.
     pub fn session(&self) -> SessionId {
         self.session.id()
     }
@@ -192,7 +192,7 @@ impl Core {
         self.session.is_read_only()
     }
 
-    /// Whether the session has ended for good; every operation answers [`FsError::SessionEnded`] then.
+    /// Whether there is no session any more, and will be none; every operation answers [`FsError::SessionEnded`] then.
     pub fn has_ended(&self) -> bool {
         self.session.has_ended()
     }
@@ -209,9 +209,14 @@ impl Core {
         }
     }
 
-    /// Completes when the session has ended for good.
+    /// Completes when there is no session any more, and will be none: it was unmounted, or refused for good.
     pub async fn ended(&self) {
         self.session.ended().await;
+    }
+
+    /// Why no other session was opened after the last one; `None`: this mount goes on, or was unmounted.
+    pub fn refused(&self) -> Option<OpenRefusal> {
+        self.session.refused()
     }
 
     /// How long a kernel may keep names and attributes that it is told now: at most 5 s, never longer than the lease; nothing
@@ -273,10 +278,10 @@ impl Core {
         let mut left = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for file in files {
             let state = file.lock();
-            if !state.dirty.is_clean() {
+            if !state.dirty.is_clean() || state.untold_loss > 0 {
                 let left = left.get_or_insert(Unwritten { files: 0, bytes: 0, cause: None });
                 left.files += 1;
-                left.bytes += state.dirty.held();
+                left.bytes += state.dirty.held() + state.untold_loss;
                 left.cause = state.failure.or(left.cause);
             }
         }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use weft_wire::coherence::Stamp;
 use weft_wire::compute::MetaDone;
-use weft_wire::meta::{Attributes, Caller, MetaOp, MetaReply};
+use weft_wire::meta::{Attributes, Caller, MetaError, MetaOp, MetaReply};
 
 use crate::session::OPERATION_MAX;
 use crate::{Core, FsError};
@@ -50,6 +50,11 @@ impl Core {
             Err(_) => Err(FsError::TimedOut),
         }
     }
+}
+
+/// What a handle's user is told when the owner knows no such file.
+fn of_handle(error: FsError) -> FsError {
+    if error == FsError::Refused(MetaError::NotFound) { FsError::Stale } else { error }
 }
 
 fn stamped_attributes(done: MetaDone) -> Result<(Stamp, Attributes), FsError> {

@@ -97,7 +97,7 @@ impl Core {
             let answer = tokio::select! {
                 biased;
                 answer = self.backend.reclaim(call.clone(), ATTEMPT) => answer,
-                () = self.session.ended() => return Err(FsError::SessionEnded),
+                () = self.session.over(session) => return Err(FsError::SessionEnded),
             };
             match answer {
                 Ok(reclaimed) => return Ok(Ok(reclaimed.refused)),
@@ -105,7 +105,7 @@ impl Core {
                     return Ok(Err(newer));
                 }
                 Err(Failure::Refused(LockRefusal::SessionEnded)) => {
-                    self.session.end();
+                    self.session.end(session);
                     return Err(FsError::SessionEnded);
                 }
                 Err(Failure::Refused(LockRefusal::Overtaken) | Failure::Broken) => {

@@ -72,6 +72,11 @@ impl References {
         self.lock().orphans.insert(inode);
     }
 
+    /// The session is over, and what it kept is collected: inodes that had lost their last name.
+    pub(crate) fn take_orphans(&self) -> BTreeSet<Inode> {
+        core::mem::take(&mut self.lock().orphans)
+    }
+
     /// An inode that never had a name has got its first.
     pub(crate) fn named(&self, inode: Inode) {
         self.lock().orphans.remove(&inode);

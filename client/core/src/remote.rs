@@ -17,7 +17,8 @@ use weft_transport::{Bulk, CallError, Peer, Pool};
 use weft_types::{ClusterId, DriveId, MapVersion, NodeId, Role, Timestamp};
 use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
-    CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionRenewed,
+    CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
+    SessionOpened, SessionRenewed,
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, PutShards, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
@@ -142,6 +143,10 @@ fn failure<R: fmt::Debug>(error: CallError<R>) -> Failure<R> {
 
 impl Backend for Remote {
     fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError> {
+        self.to_compute(&call, deadline)
+    }
+
+    fn open(&self, call: OpenSession, deadline: Duration) -> Answer<SessionOpened, OpenRefusal> {
         self.to_compute(&call, deadline)
     }
 

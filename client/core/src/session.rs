@@ -1,5 +1,9 @@
-//! The session: its lease, and operations that are done exactly once.
+//! The session: its lease, and what comes after it when it is over.
+//!
+//! A session that was cut off for too long never comes back. The mount opens another one and goes on: so a [`Session`] is
+//! one after the other, and what was begun under one of them asks by its id whether that is over.
 
+mod asking;
 mod slots;
 
 use core::time::Duration;
@@ -9,10 +13,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use weft_types::{FilesystemId, SessionId};
 use weft_wire::coherence::{Attach, Hold, Place, Term};
 use weft_wire::compute::{
-    CloseSession, Meta, MetaDone, OtherSession, RenewSession, SessionOpened, SessionRenewed,
+    CloseSession, OpenRefusal, OtherSession, RenewSession, SessionOpened, SessionRenewed,
 };
 use weft_wire::grant::SignedGrant;
-use weft_wire::meta::{Caller, MetaError, MetaOp};
 
 use crate::FsError;
 use crate::backend::{Backend, Failure};
@@ -29,7 +32,7 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long closing a session may take.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// How a session stands.
+/// How the present session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// Until then nobody else changes what this session has cached without recalling it.
@@ -38,23 +41,58 @@ enum Standing {
         /// It has no place among the sessions: nothing that is cached counts, and nothing is asked.
         detached: bool,
     },
-    /// It never comes back.
+    /// It never comes back; another one is to be opened.
+    Over,
+    /// There will be no other.
     Ended,
 }
 
-/// An open session.
+/// What stays the same as long as one session lasts.
+#[derive(Debug)]
+struct Opened {
+    id: SessionId,
+    slots: Slots,
+    grant: SignedGrant,
+}
+
+impl Opened {
+    fn new(opened: &SessionOpened) -> Arc<Self> {
+        let (id, slots, grant) = (opened.session, Slots::new(opened.slots), opened.grant.clone());
+        Arc::new(Self { id, slots, grant })
+    }
+}
+
+/// The present session, or the last one.
+#[derive(Debug)]
+struct Present {
+    opened: Arc<Opened>,
+    standing: Standing,
+    lease: Duration,
+    place: Place,
+    /// It follows another one, and has not taken a place of its own yet.
+    follows: bool,
+}
+
+impl Present {
+    fn is(&self, id: SessionId) -> bool {
+        self.opened.id == id && matches!(self.standing, Standing::Leased { .. })
+    }
+
+    fn is_serving(&self) -> bool {
+        matches!(self.standing, Standing::Leased { until, detached: false } if until > Instant::now())
+    }
+}
+
+/// The sessions of a mount, one at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
     backend: Arc<dyn Backend>,
-    id: SessionId,
     filesystem: FilesystemId,
     read_only: bool,
-    lease: Mutex<Duration>,
-    place: Mutex<Place>,
-    standing: weft_watch::Sender<Standing>,
-    slots: Slots,
-    grant: SignedGrant,
+    present: weft_watch::Sender<Present>,
     others: Vec<OtherSession>,
+    /// Why there is no session any more.
+    refused: Mutex<Option<OpenRefusal>>,
 }
 
 impl Session {
@@ -66,22 +104,35 @@ impl Session {
         asked: Instant,
     ) -> Self {
         let lease = Duration::from_millis(opened.lease_ms.into());
+        let standing = Standing::Leased { until: asked + lease, detached: false };
+        let (place, follows) = (opened.place, false);
+        let present = Present { opened: Opened::new(opened), standing, lease, place, follows };
         Self {
             backend,
-            id: opened.session,
             filesystem: opened.filesystem,
             read_only,
-            lease: Mutex::new(lease),
-            standing: weft_watch::Sender::new(Standing::Leased { until: asked + lease, detached: false }),
-            place: Mutex::new(opened.place),
-            slots: Slots::new(opened.slots),
-            grant: opened.grant.clone(),
+            present: weft_watch::Sender::new(present),
             others: opened.others.clone(),
+            refused: Mutex::default(),
         }
     }
 
-    pub(crate) const fn id(&self) -> SessionId {
-        self.id
+    /// Another session follows one that is over; it has to attach. False: nobody wants it any more.
+    pub(crate) fn follow(&self, opened: &SessionOpened, asked: Instant) -> bool {
+        let lease = Duration::from_millis(opened.lease_ms.into());
+        self.present.send_if_modified(|present| {
+            let wanted = present.standing == Standing::Over;
+            if wanted {
+                let standing = Standing::Leased { until: asked + lease, detached: true };
+                let place = Place { alone: false, ..opened.place };
+                *present = Present { opened: Opened::new(opened), standing, lease, place, follows: true };
+            }
+            wanted
+        })
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.present.borrow().opened.id
     }
 
     pub(crate) const fn filesystem(&self) -> FilesystemId {
@@ -89,29 +140,46 @@ impl Session {
     }
 
     /// What drives want to see before they take the session's shards.
-    pub(crate) const fn grant(&self) -> &SignedGrant {
-        &self.grant
+    pub(crate) fn grant(&self) -> SignedGrant {
+        self.present.borrow().opened.grant.clone()
     }
 
     pub(crate) const fn is_read_only(&self) -> bool {
         self.read_only
     }
 
+    /// Whether there is no session any more, and will be none.
     pub(crate) fn has_ended(&self) -> bool {
-        *self.standing.borrow() == Standing::Ended
+        self.present.borrow().standing == Standing::Ended
+    }
+
+    /// Whether this session is over, whatever came after it.
+    pub(crate) fn is_over(&self, id: SessionId) -> bool {
+        !self.present.borrow().is(id)
+    }
+
+    /// Whether the present session is not over, and its place is of this term.
+    pub(crate) fn is_under(&self, term: Term) -> bool {
+        let present = self.present.borrow();
+        present.place.term == term && matches!(present.standing, Standing::Leased { .. })
+    }
+
+    /// Whether the present session follows another one, and has not taken a place since.
+    pub(crate) fn follows_another(&self) -> bool {
+        self.present.borrow().follows
     }
 
     /// How long the lease still holds; zero without one.
     pub(crate) fn remaining(&self) -> Duration {
-        match *self.standing.borrow() {
+        match self.present.borrow().standing {
             Standing::Leased { until, .. } => until.saturating_duration_since(Instant::now()),
-            Standing::Ended => Duration::ZERO,
+            Standing::Over | Standing::Ended => Duration::ZERO,
         }
     }
 
     /// The session's place among others.
     pub(crate) fn place(&self) -> Place {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        self.present.borrow().place
     }
 
     /// Whether there is no other session: whatever is told may be remembered, and written behind.
@@ -121,41 +189,43 @@ impl Session {
 
     /// The session has no place under this term any more: until it has another one, nothing is served.
     pub(crate) fn detach(&self, term: Term) {
-        if self.place().term == term {
-            self.standing.send_if_modified(|standing| match standing {
-                Standing::Leased { detached, .. } => !core::mem::replace(detached, true),
-                Standing::Ended => false,
-            });
-        }
+        self.present.send_if_modified(|present| match &mut present.standing {
+            Standing::Leased { detached, .. } if present.place.term == term => {
+                !core::mem::replace(detached, true)
+            }
+            _ => false,
+        });
     }
 
-    /// Waits until the session is to attach; false: it has ended.
+    /// Waits until a session is to attach; false: there will be none.
     pub(crate) async fn detached(&self) -> bool {
-        let lost = |standing: &Standing| !matches!(standing, Standing::Leased { detached: false, .. });
+        let lost = |present: &Present| {
+            matches!(present.standing, Standing::Leased { detached: true, .. } | Standing::Ended)
+        };
         // The sender lives as long as `self`.
-        let _ = self.standing.subscribe().wait_for(lost).await;
+        let _ = self.present.subscribe().wait_for(lost).await;
         !self.has_ended()
     }
 
     /// It is not alone from now on.
     pub(crate) fn leave_place(&self) {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).alone = false;
+        self.present.send_modify(|present| present.place.alone = false);
     }
 
     /// Asks for a place, with what is still held, until there is one. It is taken by [`take_place`](Self::take_place).
-    pub(crate) async fn attach(&self, holds: Vec<Hold>) -> Result<Place, FsError> {
+    pub(crate) async fn attach(&self, id: SessionId, holds: Vec<Hold>) -> Result<Place, FsError> {
         let mut pause = PAUSE_MIN;
-        let call = Attach { filesystem: self.filesystem, session: self.id, holds };
+        let call = Attach { filesystem: self.filesystem, session: id, holds };
         loop {
             let answer = tokio::select! {
                 biased;
                 answer = self.backend.attach(call.clone(), ATTEMPT) => answer,
-                () = self.ended() => return Err(FsError::SessionEnded),
+                () = self.over(id) => return Err(FsError::SessionEnded),
             };
             match answer {
                 Ok(place) => return Ok(place),
                 Err(Failure::Refused(_)) => {
-                    self.end();
+                    self.end(id);
                     return Err(FsError::SessionEnded);
                 }
                 Err(error) => tracing::debug!(?error, "the session was not attached"),
@@ -165,111 +235,108 @@ impl Session {
         }
     }
 
-    /// Operations name this term from now on, and what is cached counts.
-    pub(crate) fn take_place(&self, place: Place) {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
-        self.standing.send_if_modified(|standing| match standing {
-            Standing::Leased { detached, .. } => {
+    /// Operations of this session name this term from now on, and what is cached counts. False: it is over.
+    pub(crate) fn take_place(&self, id: SessionId, place: Place) -> bool {
+        self.present.send_if_modified(|present| match &mut present.standing {
+            Standing::Leased { detached, .. } if present.opened.id == id => {
                 *detached = false;
+                (present.place, present.follows) = (place, false);
                 true
             }
-            Standing::Ended => false,
-        });
+            _ => false,
+        })
     }
 
     /// Whether memory may answer: the lease holds.
     pub(crate) fn is_serving(&self) -> bool {
-        match *self.standing.borrow() {
-            Standing::Leased { until, detached } => !detached && until > Instant::now(),
-            Standing::Ended => false,
+        self.present.borrow().is_serving()
+    }
+
+    /// This session is no more. Another one may be opened.
+    pub(crate) fn end(&self, id: SessionId) {
+        self.present.send_if_modified(|present| {
+            let ends = present.is(id);
+            if ends {
+                (present.standing, present.place.alone) = (Standing::Over, false);
+            }
+            ends
+        });
+    }
+
+    /// There will be no session any more.
+    pub(crate) fn end_for_good(&self, refused: Option<OpenRefusal>) {
+        if refused.is_some() {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         }
+        self.present.send_modify(|present| {
+            (present.standing, present.place.alone) = (Standing::Ended, false);
+        });
     }
 
-    /// The session is no more, or will not be asked any more.
-    pub(crate) fn end(&self) {
-        self.standing.send_replace(Standing::Ended);
+    /// Why no other session was opened; `None`: there is one, or the mount has closed it.
+    pub(crate) fn refused(&self) -> Option<OpenRefusal> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Completes when the session has ended.
+    /// Completes when there is no session any more, and will be none.
     pub(crate) async fn ended(&self) {
         // The sender lives as long as `self`.
-        let _ = self.standing.subscribe().wait_for(|standing| *standing == Standing::Ended).await;
+        let _ = self.present.subscribe().wait_for(|present| present.standing == Standing::Ended).await;
     }
 
-    /// Waits until the lease holds: its renewal may be on its way.
+    /// Completes when this session is over.
+    pub(crate) async fn over(&self, id: SessionId) {
+        let _ = self.present.subscribe().wait_for(|present| !present.is(id)).await;
+    }
+
+    /// Waits until a session is over; whether another one is to be opened.
+    pub(crate) async fn lost(&self) -> bool {
+        let lost = |present: &Present| !matches!(present.standing, Standing::Leased { .. });
+        let _ = self.present.subscribe().wait_for(lost).await;
+        !self.has_ended()
+    }
+
+    /// Waits until a lease holds: its renewal may be on its way, or another session.
     pub(crate) async fn serving(&self) -> Result<(), FsError> {
-        let mut standing = self.standing.subscribe();
-        let holds = |standing: &Standing| match standing {
-            Standing::Leased { until, detached } => !detached && *until > Instant::now(),
-            Standing::Ended => true,
-        };
-        let waited = timeout_at(Instant::now() + OPERATION_MAX, standing.wait_for(holds)).await;
+        let holds = |present: &Present| present.is_serving() || present.standing == Standing::Ended;
+        let mut present = self.present.subscribe();
+        let waited = timeout_at(Instant::now() + OPERATION_MAX, present.wait_for(holds)).await;
         match waited {
-            Ok(Ok(standing)) if *standing != Standing::Ended => Ok(()),
+            Ok(Ok(present)) if present.standing != Standing::Ended => Ok(()),
             Ok(_) => Err(FsError::SessionEnded),
             Err(_) => Err(FsError::TimedOut),
         }
     }
 
-    /// Carries out one operation, exactly once: the same call is made again, in the same slot, until it is answered
-    /// or the session ends. Whoever waits for it may give up; a mutation must not be given up.
-    pub(crate) async fn meta(&self, caller: Caller, op: MetaOp) -> Result<MetaDone, FsError> {
-        self.serving().await?;
-        let slot = match op {
-            MetaOp::Commit(_) | MetaOp::CommitFiles(_) => self.slots.take_for_commit().await,
-            _ => self.slots.take().await,
-        };
-        let (filesystem, session, term) = (self.filesystem, self.id, self.place().term);
-        let mut call = Meta { filesystem, session, slot: slot.id(), seq: slot.seq(), caller, op, term };
-        let mut pause = PAUSE_MIN;
-        loop {
-            let answer = tokio::select! {
-                biased;
-                answer = self.backend.meta(call.clone(), ATTEMPT) => answer,
-                () = self.ended() => return Err(FsError::SessionEnded),
-            };
-            match answer {
-                Ok(done) => {
-                    self.serving().await?;
-                    return Ok(done);
-                }
-                Err(Failure::Refused(MetaError::SessionEnded)) => {
-                    self.end();
-                    return Err(FsError::SessionEnded);
-                }
-                Err(Failure::Refused(MetaError::NotAttached)) => {
-                    self.detach(call.term);
-                    self.serving().await?;
-                    call.term = self.place().term;
-                }
-                Err(Failure::Refused(refusal)) => return Err(refusal.into()),
-                Err(Failure::Broken) => return Err(FsError::Protocol),
-                Err(Failure::Busy | Failure::Unreachable | Failure::TimedOut) => {
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
-            }
-        }
+    /// Waits until the lease of this session holds; false: it is over.
+    async fn serves(&self, id: SessionId) -> Result<bool, FsError> {
+        let known = |present: &Present| !present.is(id) || present.is_serving();
+        let mut present = self.present.subscribe();
+        let waited = timeout_at(Instant::now() + OPERATION_MAX, present.wait_for(known)).await;
+        waited.map(drop).map_err(|_| FsError::TimedOut)?;
+        Ok(!self.is_over(id))
     }
 
     /// Renews the lease once; answers what the owner says. The lease counts from before the renewal was sent.
     pub(crate) async fn renew(&self) -> Option<SessionRenewed> {
-        let sent = Instant::now();
-        let call = RenewSession { filesystem: self.filesystem, session: self.id };
+        let (sent, session) = (Instant::now(), self.id());
+        if self.is_over(session) {
+            return None;
+        }
+        let call = RenewSession { filesystem: self.filesystem, session };
         match self.backend.renew(call, self.quarter()).await {
             Ok(renewed) => {
-                let lease = Duration::from_millis(renewed.lease_ms.into());
-                *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
-                self.standing.send_if_modified(|standing| match standing {
-                    Standing::Leased { until, .. } => {
-                        *until = (*until).max(sent + lease);
+                let now = Duration::from_millis(renewed.lease_ms.into());
+                self.present.send_if_modified(|present| match &mut present.standing {
+                    Standing::Leased { until, .. } if present.opened.id == session => {
+                        (*until, present.lease) = ((*until).max(sent + now), now);
                         true
                     }
-                    Standing::Ended => false,
+                    _ => false,
                 });
                 return Some(renewed);
             }
-            Err(Failure::Refused(_)) => self.end(),
+            Err(Failure::Refused(_)) => self.end(session),
             Err(error) => tracing::debug!(?error, "the session was not renewed"),
         }
         None
@@ -282,11 +349,10 @@ impl Session {
 
     /// A quarter of the lease: how long the answer to a renewal is worth waiting for.
     fn quarter(&self) -> Duration {
-        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        (lease / 4).max(Duration::from_millis(50))
+        (self.present.borrow().lease / 4).max(Duration::from_millis(50))
     }
 
-    /// Sessions of the same identity that were open when this one was opened.
+    /// Sessions of the same identity that were open when the first one was opened.
     pub(crate) fn others(&self) -> &[OtherSession] {
         &self.others
     }
@@ -299,14 +365,15 @@ impl Session {
         }
     }
 
-    /// Ends the session, at the owner too when it can be reached.
+    /// Ends the session for good, at the owner too when it can be reached.
     pub(crate) async fn close(&self) {
-        if !self.has_ended() {
-            let call = CloseSession { filesystem: self.filesystem, session: self.id };
+        let session = self.id();
+        if !self.is_over(session) {
+            let call = CloseSession { filesystem: self.filesystem, session };
             if let Err(error) = self.backend.close(call, CLOSE).await {
                 tracing::warn!(?error, "the session was not closed, and expires by itself");
             }
-            self.end();
         }
+        self.end_for_good(None);
     }
 }

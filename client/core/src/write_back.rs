@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, sleep, timeout};
+use weft_types::SessionId;
 use weft_wire::meta::{Caller, MetaError, MetaOp, MetaReply};
 
 use crate::dirty::{Piece, Take};
@@ -154,7 +155,7 @@ impl Core {
     }
 
     /// Nobody will ever take these bytes. Returns how many there were.
-    fn drop_dirty(&self, file: &Pinned, error: FsError) -> u64 {
+    pub(crate) fn drop_dirty(&self, file: &Pinned, error: FsError) -> u64 {
         let mut state = file.lock();
         let held = state.dirty.held();
         state.dirty = crate::dirty::DirtyRuns::default();
@@ -182,7 +183,7 @@ impl Core {
         // many.
         let careful = self.full.load(Ordering::Relaxed) || file.lock().careful;
         let most = if careful { 1 } else { PIECES_MAX };
-        let Some((pieces, complete)) = depart(file, most) else { return Flown::Nothing };
+        let Some((pieces, complete)) = depart(file, most, self.session.id()) else { return Flown::Nothing };
         let flown = match self.send(file, pieces).await {
             Ok(()) => self.landed(file, complete),
             Err(error) => self.came_back(file, error),
@@ -233,7 +234,9 @@ impl Core {
         }
         state.since = state.since.or_else(|| Some(Instant::now()));
         state.wanted = Some(Take::All);
-        if matches!(error, FsError::Refused(MetaError::ForeignExtent | MetaError::StaleGroup)) {
+        // Another session may take them, under other ids.
+        let over = error == FsError::SessionEnded && !self.session.has_ended();
+        if over || matches!(error, FsError::Refused(MetaError::ForeignExtent | MetaError::StaleGroup)) {
             return Flown::Again;
         }
         let full = matches!(error, FsError::NoSpace | FsError::Refused(MetaError::NoSpace));
@@ -269,16 +272,18 @@ impl Core {
     }
 }
 
-/// Takes what is to be written, at most so many pieces; `None` ends the write-back. Whether it is everything is told
-/// too.
-fn depart(file: &Pinned, most: usize) -> Option<(Vec<Piece>, bool)> {
+/// Takes what is to be written under a session, at most so many pieces; `None` ends the write-back. Whether it is everything
+/// is told too.
+fn depart(file: &Pinned, most: usize, session: SessionId) -> Option<(Vec<Piece>, bool)> {
     let mut state = file.lock();
-    let what = state.wanted.take();
+    let judged = state.unjudged.is_none();
+    let what = state.wanted.take().filter(|_| judged);
     let pieces = what.map(|what| state.dirty.take(what, most)).unwrap_or_default();
     if pieces.is_empty() {
         state.flushing = false;
         return None;
     }
+    state.flight_session = Some(session);
     let complete = state.dirty.dirty() == 0;
     state.flight_modified = if complete { state.modified.take() } else { state.modified };
     if complete {

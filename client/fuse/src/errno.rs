@@ -15,11 +15,13 @@ pub(crate) const fn errno(error: &FsError) -> Errno {
         FsError::WouldBlock => Errno::AGAIN,
         FsError::Deadlock => Errno::DEADLK,
         FsError::TooManyLocks => Errno::NOLCK,
+        FsError::Stale => Errno::STALE,
         // What an application can do about these is the same: not believe that it happened.
         FsError::Unreadable
         | FsError::Unreachable
         | FsError::TimedOut
         | FsError::SessionEnded
+        | FsError::Lost
         | FsError::Protocol => Errno::IO,
     }
 }

@@ -15,8 +15,8 @@ use weft_types::{DriveId, MapVersion, NodeId, Role, SessionId, Timestamp};
 use weft_wire::NoRefusal;
 use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, WatchRecalls};
 use weft_wire::compute::{
-    CloseSession, Meta, MetaDone, OpenSession, RenewSession, SessionClosed, SessionGone, SessionHolder,
-    SessionOpened, SessionRenewed,
+    CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
+    SessionHolder, SessionOpened, SessionRenewed,
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant};
@@ -94,6 +94,16 @@ impl Frontend {
         answer
     }
 
+    /// As what this process mounts.
+    pub(crate) fn holder(&self) -> SessionHolder {
+        SessionHolder {
+            host: "host".to_owned(),
+            boot: "boot".to_owned(),
+            pid: 1,
+            mount: self.endpoint.node.to_string(),
+        }
+    }
+
     /// Opens a session; `None`: not within `patience`. The lease counts from the moment that is answered too.
     pub(crate) async fn open(
         &self,
@@ -101,22 +111,12 @@ impl Frontend {
         replaces: Option<SessionId>,
         patience: Duration,
     ) -> Option<(SessionOpened, Instant)> {
-        let holder = SessionHolder {
-            host: "host".to_owned(),
-            boot: "boot".to_owned(),
-            pid: 1,
-            mount: self.endpoint.node.to_string(),
-        };
-        let call = OpenSession { filesystem: FILESYSTEM.to_owned(), read_only, holder, replaces };
+        let (filesystem, holder) = (FILESYSTEM.to_owned(), self.holder());
+        let call = OpenSession { filesystem, read_only, holder, replaces };
         let begun = Instant::now();
         while begun.elapsed() < patience && !self.world.trace.is_violated() {
-            let (asked, node, call) = (Instant::now(), self.node, call.clone());
-            let opened = self
-                .to_compute(Duration::from_secs(10), move |world, process| {
-                    process.open_session(world, node, call.clone())
-                })
-                .await;
-            match opened {
+            let asked = Instant::now();
+            match Backend::open(self, call.clone(), Duration::from_secs(10)).await {
                 Ok(opened) => return Some((opened, asked)),
                 Err(_) => sleep(Duration::from_millis(200)).await,
             }
@@ -154,6 +154,14 @@ impl Backend for Frontend {
     fn meta(&self, call: Meta, deadline: Duration) -> Answer<MetaDone, MetaError> {
         let this = self.clone();
         Box::pin(async move { this.ask(call, deadline).await })
+    }
+
+    fn open(&self, call: OpenSession, deadline: Duration) -> Answer<SessionOpened, OpenRefusal> {
+        let (this, node) = (self.clone(), self.node);
+        Box::pin(async move {
+            this.to_compute(deadline, move |world, process| process.open_session(world, node, call.clone()))
+                .await
+        })
     }
 
     fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone> {

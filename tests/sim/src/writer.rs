@@ -147,7 +147,7 @@ impl Writer {
             map,
             memory: MEMORY_MIN,
             filesystem: FILESYSTEM.to_owned(),
-            mount: "/mnt".to_owned(),
+            holder: frontend.holder(),
             sealing_threads: false,
             access_times: true,
         };

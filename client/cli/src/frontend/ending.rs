@@ -1,4 +1,4 @@
-//! How a mount ends: unmounted by anyone, told to by a signal, or because its session has ended.
+//! How a mount ends: unmounted by anyone, told to by a signal, or because the filesystem does not take it any more.
 
 use core::time::Duration;
 use std::io;
@@ -109,10 +109,11 @@ impl Ending {
 
     /// Nothing of the filesystem can be served any more: applications are told so, and another mount may be made.
     fn end_without_session(&self) -> ! {
-        let line = "the mount's session has ended: the cluster did not hear of it for too long; \
-                    `weft up` mounts again";
+        let why =
+            self.core.refused().map_or_else(|| "it was closed".to_owned(), |refusal| refusal.to_string());
+        let line = format!("the mount has no session any more: {why}; see `weft fs list`");
         tracing::error!("{line}");
-        let _ = self.claim.write(Phase::Failed(line.to_owned()));
+        let _ = self.claim.write(Phase::Failed(line));
         if self.is_mounted() {
             let _ = mounts::detach(self.claim.at());
         }
@@ -127,7 +128,7 @@ enum Told {
     SessionEnded,
 }
 
-/// Ends the mount on SIGTERM and SIGINT, and when its session ends, on a thread of its own.
+/// Ends the mount on SIGTERM and SIGINT, and when there will be no session any more, on a thread of its own.
 ///
 /// # Errors
 /// [`FrontendError::Signals`]

@@ -23,30 +23,44 @@ pub(crate) async fn attach(core: Weak<Core>) {
 impl Core {
     /// Forgets what is not held, and takes a place with the rest.
     async fn attach_anew(self: &Arc<Self>) {
-        let was_alone = self.session.is_alone();
+        let (session, follows) = (self.session.id(), self.session.follows_another());
+        let was_alone = self.session.is_alone() || follows;
         self.session.leave_place();
         // Answers that are on their way are not remembered.
         self.names.begin_term(Term::default());
         let files = self.files.pinned();
-        let holds = self.holds(&files);
+        let holds = self.holds(&files, follows);
         self.all_told();
         // What has come from a kernel's hands is held: it may wait for a page that it has asked for.
         self.names.clear();
         self.files.clear_idle();
         self.forget_in_kernel(was_alone, &holds).await;
-        let Ok(place) = self.session.attach(holds).await else { return };
-        tracing::info!(session = %self.session.id(), term = ?place.term, alone = place.alone, "attached");
+        let Ok(place) = self.session.attach(session, holds).await else { return };
         self.names.begin_term(place.term);
-        self.session.take_place(place);
+        if !self.session.take_place(session, place) {
+            return;
+        }
+        tracing::info!(%session, follows, term = ?place.term, alone = place.alone, "attached");
         files.iter().for_each(|file| file.progress.send_modify(|count| *count += 1));
+        if follows {
+            self.runtime.spawn(Arc::clone(self).settle(files));
+        }
     }
 
     /// What is held of files in use: what is not committed, the right to hold it back; of what is open, its data. Whoever wants
-    /// to write more asks for that.
-    fn holds(&self, files: &[Pinned]) -> Vec<Hold> {
+    /// to write more asks for that. `follows`: what another session held is not this one's.
+    fn holds(&self, files: &[Pinned], follows: bool) -> Vec<Hold> {
         let mut holds = Vec::new();
         for file in files {
             let mut state = file.lock();
+            if follows || state.unjudged.is_some() {
+                state.lose_session();
+                let used = state.handles > 0 || !state.dirty.is_clean();
+                if used && holds.len() < ATTACH_MAX {
+                    holds.push(Hold { inode: file.inode, mode: HoldMode::Open });
+                }
+                continue;
+            }
             state.forget_length();
             let writes = !state.dirty.is_clean() && holds.len() < ATTACH_MAX;
             state.writing = if writes { Writing::Kept } else { Writing::Not };

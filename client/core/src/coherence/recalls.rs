@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::{Arc, Weak};
 
 use tokio::time::{sleep, timeout};
-use weft_types::Inode;
+use weft_types::{Inode, SessionId};
 use weft_wire::coherence::{Ack, AckRecalls, Recall as Recalled, Term, WatchRecalls, What};
 
 use crate::Core;
@@ -35,11 +35,11 @@ pub(crate) async fn watch(core: Weak<Core>) {
         }
         let (filesystem, session) = (core.session.filesystem(), core.session.id());
         let asked = core.backend.recalls(WatchRecalls { filesystem, session, term, after }, WATCH);
-        let ended = core.session.ended();
+        let over = core.session.over(session);
         let answer = tokio::select! {
             biased;
             answer = asked => answer,
-            () = ended => return,
+            () = over => continue,
         };
         match answer {
             Ok(recalls) => {
@@ -50,17 +50,17 @@ pub(crate) async fn watch(core: Weak<Core>) {
                     after = after.max(recall.number);
                     // Before any answer that is from after it is looked at.
                     core.names.recall(recall.inode, recall.number);
-                    core.runtime.spawn(Arc::clone(&core).done_with(term, recall));
+                    core.runtime.spawn(Arc::clone(&core).done_with(session, term, recall));
                 }
             }
-            Err(Failure::Refused(_)) => core.session.end(),
+            Err(Failure::Refused(_)) => core.session.end(session),
             Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
 impl Core {
-    async fn done_with(self: Arc<Self>, term: Term, recall: Recalled) {
+    async fn done_with(self: Arc<Self>, session: SessionId, term: Term, recall: Recalled) {
         let Recalled { number, inode, what } = recall;
         tracing::debug!(%inode, number, ?what, "recalled");
         let file = match &what {
@@ -78,11 +78,11 @@ impl Core {
             What::Writing => {
                 let file = self.files.find(inode);
                 if let Some(file) = &file {
-                    self.stop_writing(file, number).await;
+                    self.stop_writing(session, file, number).await;
                 }
                 file
             }
-            What::All | What::Gone => self.forget_all(inode, number).await,
+            What::All | What::Gone => self.forget_all(session, inode, number).await,
             What::Writers => {
                 let file = self.files.peek(inode);
                 let open = file.is_some_and(|file| file.lock().writers > 0);
@@ -98,7 +98,8 @@ impl Core {
         }
         self.acknowledge(term, Ack { number, open }).await;
         tracing::debug!(%inode, number, open, "forgotten");
-        if let Some(file) = file {
+        // With another session it begins anew.
+        if let Some(file) = file.filter(|_| !self.session.is_over(session)) {
             file.lock().recall = Recall::None;
             file.progress.send_modify(|count| *count += 1);
         }
@@ -108,10 +109,10 @@ impl Core {
     async fn acknowledge(&self, term: Term, ack: Ack) {
         let (filesystem, session) = (self.session.filesystem(), self.session.id());
         let call = AckRecalls { filesystem, session, term, acks: vec![ack] };
-        while self.session.place().term == term && !self.session.has_ended() {
+        while self.session.is_under(term) {
             match self.backend.acknowledge(call.clone(), ACKNOWLEDGE).await {
                 Ok(_) => return,
-                Err(Failure::Refused(_)) => return self.session.end(),
+                Err(Failure::Refused(_)) => return self.session.end(session),
                 Err(_) => sleep(PAUSE).await,
             }
         }
@@ -127,9 +128,9 @@ impl Core {
     }
 
     /// What was held back is committed, and nothing is any more.
-    async fn stop_writing(self: &Arc<Self>, file: &Pinned, number: u64) {
+    async fn stop_writing(self: &Arc<Self>, session: SessionId, file: &Pinned, number: u64) {
         self.uses_ended(file).await;
-        self.turn(file, Recall::Blocked).await;
+        self.turn(session, file, Recall::Blocked).await;
         {
             let mut state = file.lock();
             if let Writing::Held(stamp) = state.writing
@@ -144,20 +145,27 @@ impl Core {
     }
 
     /// Everything of an inode is forgotten; what was held back is committed before. The file, if it is one that is in memory.
-    async fn forget_all(self: &Arc<Self>, inode: Inode, number: u64) -> Option<Pinned> {
+    async fn forget_all(self: &Arc<Self>, session: SessionId, inode: Inode, number: u64) -> Option<Pinned> {
         let file = self.files.find(inode);
         if let Some(file) = &file {
             self.uses_ended(file).await;
-            self.turn(file, Recall::Dropping { refilled: false }).await;
+            self.turn(session, file, Recall::Dropping { refilled: false }).await;
         }
         self.names.forget(inode);
         loop {
             if let Some(file) = &file {
-                file.lock().drops();
+                let mut state = file.lock();
+                if self.session.is_over(session) {
+                    break;
+                }
+                state.drops();
             }
             self.tell_kernel(move |kernel| kernel.forget_data(inode)).await;
             let Some(file) = &file else { break };
             let mut state = file.lock();
+            if self.session.is_over(session) {
+                break;
+            }
             if state.recall == (Recall::Dropping { refilled: false }) {
                 state.recall = Recall::Blocked;
                 break;
@@ -181,11 +189,14 @@ impl Core {
         Some(file)
     }
 
-    /// Waits until no other recall of the file is under way; then this one is.
-    async fn turn(&self, file: &Pinned, begins: Recall) {
+    /// Waits until no other recall of the file is under way; then this one is, unless its session is over.
+    async fn turn(&self, session: SessionId, file: &Pinned, begins: Recall) {
         let mut progress = file.progress.subscribe();
         let mine = || {
             let mut state = file.lock();
+            if self.session.is_over(session) {
+                return true;
+            }
             let free = state.recall.is_none();
             if free {
                 state.recall = begins;
@@ -201,7 +212,11 @@ impl Core {
 
     /// Commits what is dirty of a file, as long as there is a session for it.
     async fn write_out(self: &Arc<Self>, file: &Pinned) {
-        while !file.lock().dirty.is_clean() && !self.session.has_ended() {
+        let waits = || {
+            let state = file.lock();
+            !state.dirty.is_clean() && state.unjudged.is_none()
+        };
+        while waits() && !self.session.has_ended() {
             if let Err(error) = self.commit_all(file).await {
                 tracing::warn!(inode = %file.inode, %error, "what another session waits for is not written yet");
                 sleep(PAUSE).await;

@@ -276,12 +276,14 @@ impl Core {
             let answer = tokio::select! {
                 biased;
                 answer = self.backend.lock(call, ATTEMPT) => answer,
-                () = self.session.ended() => return Err(FsError::SessionEnded),
+                () = self.session.over(session) => return Err(FsError::SessionEnded),
             };
             if matches!(answer, Ok(_) | Err(Failure::Refused(_))) {
                 self.locks.set_silent(false);
             }
             match answer {
+                // What it has granted was lost with it.
+                Ok(_) if self.session.is_over(session) => return Err(FsError::SessionEnded),
                 // Else another one has begun since: it knows nothing of this, and is asked again.
                 Ok(locked) if self.locks.note(key, epoch, |mirror| note(mirror, &locked)) => {
                     if locked.outcome != (LockOutcome::Waiting {}) {
@@ -299,7 +301,7 @@ impl Core {
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
                 Err(Failure::Refused(LockRefusal::SessionEnded)) => {
-                    self.session.end();
+                    self.session.end(session);
                     return Err(FsError::SessionEnded);
                 }
                 Err(Failure::Refused(LockRefusal::Overtaken) | Failure::Broken) => {

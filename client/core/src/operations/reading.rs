@@ -15,6 +15,7 @@ use crate::fetch::{FetchError, Source};
 use crate::file::{File, FileState, Pinned, Use};
 use crate::foresight::FORESEEN_ENTRIES;
 use crate::map::{Segment, end_of};
+use crate::operations::of_handle;
 use crate::readahead::Advice;
 use crate::{Core, FsError, HandleId, buffers};
 
@@ -145,7 +146,7 @@ impl Core {
         let advice = open.advise(offset, len, &self.read_ahead);
         let mut error = FetchError::Unreadable;
         for attempt in 0..RETRIES {
-            let prepared = self.prepare_read(&open.file, offset, len, advice).await?;
+            let prepared = self.prepare_read(&open.file, offset, len, advice).await.map_err(of_handle)?;
             self.fetch_ahead(&open.file, offset, len, advice);
             match self.fetch_parts(prepared, advice).await {
                 Ok(bytes) => return Ok(bytes),

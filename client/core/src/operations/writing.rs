@@ -11,6 +11,7 @@ use crate::budget::{Taken, WRITE_BYTES_MAX};
 use crate::dirty::{FILE_BYTES_MAX, Take};
 use crate::file::{Pinned, Use};
 use crate::handle::OpenFile;
+use crate::operations::of_handle;
 use crate::room::LAG;
 use crate::{Core, FsError, HandleId};
 
@@ -141,7 +142,7 @@ impl Core {
             match self.store(&open, at, chunk, origin) {
                 Ok(Stored::NotHeld) => {
                     drop(taken);
-                    self.hold_writing(&open.file, pages).await?;
+                    self.hold_writing(&open.file, pages).await.map_err(of_handle)?;
                     continue;
                 }
                 stored => {
@@ -164,6 +165,9 @@ impl Core {
         let open = self.handles.get(handle)?;
         if !open.mode.write {
             return Err(FsError::BadHandle);
+        }
+        if let Some(lost) = open.untold_loss() {
+            return Err(lost);
         }
         let end = offset.checked_add(data.len() as u64);
         if end.is_none_or(|end| end > FILE_BYTES_MAX) || u32::try_from(data.len()).is_err() {

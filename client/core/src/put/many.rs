@@ -77,6 +77,7 @@ impl Core {
                 |(drive, shards)| async move { (drive, self.grants.put_many(drive, shards, TOGETHER).await) },
             )
             .collect();
+        let Some(session) = stored.first().map(|stored| stored.extent.session) else { return };
         let mut map = self.cluster.subscribe();
         map.mark_unchanged();
         let (late, mut asking) = (Instant::now() + LATE, None);
@@ -101,7 +102,7 @@ impl Core {
                 // Others hold the group by now, or a member is known to be down.
                 _ = map.changed() => if !self.cluster.is_whole_now(group) { return },
                 () = sleep_until(late), if asking.is_none() => asking = Some(self.cluster.ask()),
-                () = self.session.ended() => return,
+                () = self.session.over(session) => return,
             }
         }
     }

@@ -93,7 +93,7 @@ impl<'a> Placing<'a> {
     /// Until every shard is with the member that holds it, as of the map in use then.
     pub(super) async fn run(mut self) -> Result<(), FsError> {
         let mut map = self.core.cluster.subscribe();
-        let session = Arc::clone(&self.core.session);
+        let (session, opened) = (Arc::clone(&self.core.session), self.stored.extent.session);
         loop {
             map.mark_unchanged();
             self.follow_map();
@@ -109,7 +109,7 @@ impl<'a> Placing<'a> {
             let wake = self.next_event();
             tokio::select! {
                 biased;
-                () = session.ended() => return Err(FsError::SessionEnded),
+                () = session.over(opened) => return Err(FsError::SessionEnded),
                 Some(put) = self.puts.join_next() => match put {
                     Ok(put) => self.answered(put)?,
                     // It was abandoned; nothing else ends a put early but the end of the runtime.
@@ -216,7 +216,7 @@ impl<'a> Placing<'a> {
             }
             Verdict::Full => self.turn_elsewhere(),
             Verdict::SessionClosed => {
-                self.core.session.end();
+                self.core.session.end(self.stored.extent.session);
                 Err(FsError::SessionEnded)
             }
             Verdict::Wrong => Err(FsError::Protocol),

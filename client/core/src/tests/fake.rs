@@ -3,7 +3,7 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,7 +17,8 @@ use weft_types::{
 use weft_wire::NoRefusal;
 use weft_wire::coherence::{AckRecalls, Acked, Attach, Place, Recalls, Term, WatchRecalls};
 use weft_wire::compute::{
-    CloseSession, Meta, MetaDone, RenewSession, SessionClosed, SessionGone, SessionOpened, SessionRenewed,
+    CloseSession, Meta, MetaDone, OpenRefusal, OpenSession, RenewSession, SessionClosed, SessionGone,
+    SessionOpened, SessionRenewed,
 };
 use weft_wire::drive::{GetRefusal, GetShard, PutRefusal, PutShard, ShardKey, ShardStored};
 use weft_wire::grant::{GrantRefusal, GrantTaken, PresentGrant, SignedGrant};
@@ -57,8 +58,12 @@ pub(super) struct State {
     pub(super) map_silent: bool,
     /// Nobody answers for the metadata.
     pub(super) owner_silent: bool,
-    /// The session was ended behind its back.
+    /// The sessions were ended behind their backs, and there are no others: the filesystem is being deleted.
     pub(super) ended: bool,
+    /// Sessions that were ended behind their backs.
+    over: HashSet<SessionId>,
+    /// Sessions of mounts that are gone.
+    buried: HashSet<SessionId>,
     pub(super) closed: bool,
     pub(super) reports: Vec<FrontendReport>,
     /// Shards that were put, in the order of the calls.
@@ -130,6 +135,8 @@ impl Fake {
             map_silent: false,
             owner_silent: false,
             ended: false,
+            over: HashSet::new(),
+            buried: HashSet::new(),
             closed: false,
             reports: Vec::new(),
             trace: Vec::new(),
@@ -167,8 +174,19 @@ impl Fake {
     pub(super) fn end_leases(&self) {
         let mut state = self.state();
         for number in 1..=state.sessions {
-            state.owner.leases.end(SessionId::from_bytes([number; 16]));
+            let session = SessionId::from_bytes([number; 16]);
+            state.owner.leases.end(session);
+            state.buried.insert(session);
         }
+    }
+
+    /// A session is ended behind its back, as one that was cut off for too long.
+    pub(super) fn expire(&self, session: SessionId) {
+        let mut state = self.state();
+        state.over.insert(session);
+        state.owner.end(session);
+        state.locks.end(session);
+        state.drives.values_mut().for_each(|drive| drop(drive.closed.insert(session)));
     }
 
     pub(super) fn open_session(&self, read_only: bool) -> SessionOpened {
@@ -303,12 +321,30 @@ impl Backend for Fake {
         ready(answer.map_err(Failure::Refused))
     }
 
+    fn open(&self, call: OpenSession, deadline: Duration) -> Answer<SessionOpened, OpenRefusal> {
+        let (silent, gone) = {
+            let state = self.state();
+            let buried = call.replaces.is_some_and(|before| state.buried.contains(&before));
+            (state.owner_silent, state.ended || buried)
+        };
+        if silent {
+            return silence(deadline);
+        }
+        if gone {
+            return ready(Err(Failure::Refused(OpenRefusal::Deleting)));
+        }
+        if let Some(before) = call.replaces {
+            self.expire(before);
+        }
+        ready(Ok(self.open_session(call.read_only)))
+    }
+
     fn renew(&self, call: RenewSession, deadline: Duration) -> Answer<SessionRenewed, SessionGone> {
         let state = self.state();
         if state.owner_silent {
             return silence(deadline);
         }
-        if state.ended {
+        if state.ended || state.over.contains(&call.session) {
             return ready(Err(Failure::Refused(SessionGone::Ended)));
         }
         let (epoch, reclaim) = state.locks.standing(call.session);

@@ -191,7 +191,7 @@ async fn when_the_mount_dies_what_was_fsynced_is_there_and_the_rest_is_whole_or_
     let bytes = pattern(10_000, 7);
     let safe = put_file(&core, "safe", &bytes).await;
     let files = write_files(&core, 20).await;
-    core.session.end();
+    core.session.end_for_good(None);
     drop(core);
     check(&fake, &[(safe, bytes)]).await;
     fake.end_leases();

@@ -6,6 +6,7 @@ mod accesses;
 mod ahead;
 mod coherence;
 mod compaction;
+mod cut_off;
 mod drives;
 mod fake;
 mod faults;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use weft_types::Inode;
+use weft_wire::compute::SessionHolder;
 use weft_wire::meta::{Attributes, Caller, FileKind, Name};
 
 use crate::{Attachment, Core, HandleId, MEMORY_MIN, OpenMode};
@@ -88,7 +90,12 @@ fn attach(fake: &Arc<Fake>, read_only: bool, access_times: bool) -> Arc<Core> {
         map: fake.map(),
         memory: MEMORY_MIN,
         filesystem: "default".to_owned(),
-        mount: "/mnt".to_owned(),
+        holder: SessionHolder {
+            host: "host".to_owned(),
+            boot: "boot".to_owned(),
+            pid: 1,
+            mount: "/mnt".to_owned(),
+        },
         sealing_threads: false,
         access_times,
     };

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
+use weft_types::SessionId;
 use weft_wire::meta::{Attributes, Caller, Commit, MetaError, MetaOp, MetaReply};
 
 use crate::file::Pinned;
@@ -56,6 +57,7 @@ impl Core {
         until: Instant,
         error: FsError,
     ) -> Result<(), FsError> {
+        let Some(session) = batch.first().map(|stored| stored.extent.session) else { return Ok(()) };
         let mut map = self.cluster.subscribe();
         let _asking = self.cluster.ask();
         loop {
@@ -70,7 +72,7 @@ impl Core {
             tokio::select! {
                 biased;
                 changed = timeout_at(until, map.changed()) => drop(changed.map_err(|_| error)?),
-                () = self.session.ended() => return Err(FsError::SessionEnded),
+                () = self.session.over(session) => return Err(FsError::SessionEnded),
             }
         }
     }
@@ -78,7 +80,8 @@ impl Core {
     async fn commit_once(&self, file: &Pinned, batch: &[Stored]) -> Result<(), FsError> {
         let op = MetaOp::Commit(commit_of(file, batch));
         let change = self.names.change([file.inode]);
-        let done = self.session.meta(Caller::default(), op).await?;
+        let session = flown_under(&[file])?;
+        let done = self.session.meta_under(session, Caller::default(), op).await?;
         let MetaReply::Attributes(attributes) = done.reply else { return Err(FsError::Protocol) };
         self.names.set_attributes(done.stamp, &attributes);
         drop(change);
@@ -123,7 +126,9 @@ impl Core {
         }
         let commits = files.iter().zip(&batches).map(|(file, batch)| commit_of(file, batch)).collect();
         let change = self.names.change(files.iter().map(|file| file.inode));
-        let answer = self.session.meta(Caller::default(), MetaOp::CommitFiles(commits)).await?;
+        let session = flown_under(files)?;
+        let op = MetaOp::CommitFiles(commits);
+        let answer = self.session.meta_under(session, Caller::default(), op).await?;
         let stamp = answer.stamp;
         let committed = match answer.reply {
             MetaReply::Committed(committed) if committed.len() == files.len() => committed,
@@ -162,6 +167,14 @@ impl Core {
             self.extents.forget(&replaced.gone);
         }
     }
+}
+
+/// The session that files are on their way under: what has departed under one is committed under no other, for which it
+/// would have to be judged first.
+fn flown_under(files: &[&Pinned]) -> Result<SessionId, FsError> {
+    let mut sessions = files.iter().map(|file| file.lock().flight_session);
+    let first = sessions.next().flatten().ok_or(FsError::Protocol)?;
+    if sessions.all(|session| session == Some(first)) { Ok(first) } else { Err(FsError::SessionEnded) }
 }
 
 fn commit_of(file: &Pinned, batch: &[Stored]) -> Commit {

@@ -98,7 +98,8 @@ impl Core {
         // More may have been written since it was looked at: the rest follows alone.
         let departed = key.and_then(|key| {
             let fits = file.lock().dirty.dirty() <= SHORT_BYTES;
-            let (pieces, complete) = if fits { depart(file, PIECES_MAX as usize)? } else { return None };
+            let (pieces, complete) =
+                if fits { depart(file, PIECES_MAX as usize, self.session.id())? } else { return None };
             Some((pieces, complete, key))
         });
         let Some((pieces, complete, key)) = departed else {
