@@ -8,11 +8,13 @@
 //!   the bytes of many small files by one operation.
 //! - While a session's lease holds, what is cached here is the truth: what another session is about to change is recalled
 //!   first. Without a lease nothing is served.
+//! - When a session is over, another one is opened. What was not committed is kept if nobody has changed the file, and else
+//!   lost, which each handle is told once.
 //! - A write is refused when the filesystem has no room for it. What was taken is kept until it is committed; while
 //!   drives are down it goes to others, and `fsync` says what could not be written, once per handle.
 //! - In the background, small extents and what is left of dead ones become long extents, without any other effect.
-//! - Locks are granted by the owner of the metadata, across mounts; they are told again to the next owner, and end with
-//!   the session.
+//! - Locks are granted by the owner of the metadata, across mounts; they are told again to the next owner, and are lost
+//!   with the session.
 //! - Every byte read was verified. What cannot be verified is read from the rest of its stripe, or is an error.
 
 mod accesses;
