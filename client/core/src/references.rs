@@ -72,6 +72,11 @@ impl References {
         self.lock().orphans.insert(inode);
     }
 
+    /// Whether an inode lost its last name, and this session keeps it.
+    pub(crate) fn is_orphan(&self, inode: Inode) -> bool {
+        self.lock().orphans.contains(&inode)
+    }
+
     /// The session is over, and what it kept is collected: inodes that had lost their last name.
     pub(crate) fn take_orphans(&self) -> BTreeSet<Inode> {
         core::mem::take(&mut self.lock().orphans)

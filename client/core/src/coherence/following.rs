@@ -118,12 +118,31 @@ impl Core {
         let inodes: Vec<Inode> = files.iter().map(|file| file.inode).collect();
         let judged = stream::iter(files).for_each_concurrent(JUDGED_AT_ONCE, |file| {
             let core = Arc::clone(&self);
-            async move { core.judge(&file).await }
+            async move {
+                core.judge(&file).await;
+                core.find_gone(&file).await;
+            }
         });
         // Only now: the kernel may wait for pages that it has asked for, and they are served again.
         let dropped =
             self.tell_kernel(move |kernel| inodes.into_iter().for_each(|inode| kernel.forget_data(inode)));
         join(judged, dropped).await;
+    }
+
+    /// A file that is open and lost its last name while it was not said to be open here is kept by nobody on our behalf.
+    async fn find_gone(self: &Arc<Self>, file: &Pinned) {
+        if file.lock().handles == 0 {
+            return;
+        }
+        let gone = match self.attributes(file.inode).await {
+            // Since this session began it is said to be open: what is removed since is an orphan of it.
+            Ok(found) => found.links == 0 && !self.references.is_orphan(file.inode),
+            Err(error) => error == FsError::Refused(MetaError::NotFound),
+        };
+        if gone {
+            file.set_gone();
+            tracing::warn!(inode = %file.inode, "an open file was removed while the mount was cut off");
+        }
     }
 
     /// Finds out what becomes of the bytes of a file.
