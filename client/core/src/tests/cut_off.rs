@@ -123,12 +123,9 @@ async fn extents_that_were_put_and_not_committed_are_sealed_anew() {
 async fn what_was_written_is_lost_when_another_mount_changed_the_file_and_each_handle_is_told_once() {
     let (fake, a, b) = two();
     let inode = put_file(&b, "f", b"before").await;
-    let [syncs, writes, closes] =
-        [a.open(inode, READ_WRITE), a.open(inode, READ_WRITE), a.open(inode, READ_ONLY)]
-            .map(|opening| opening);
-    let syncs = syncs.await.expect("opens");
-    let writes = writes.await.expect("opens");
-    let closes = closes.await.expect("opens");
+    let syncs = a.open(inode, READ_WRITE).await.expect("opens");
+    let writes = a.open(inode, READ_WRITE).await.expect("opens");
+    let closes = a.open(inode, READ_ONLY).await.expect("opens");
     a.write(syncs, 0, b"in vain, and longer").await.expect("writes");
     let before = expire(&fake, &a);
     let other = b.open(inode, READ_WRITE).await.expect("opens");

@@ -186,7 +186,9 @@ impl Fake {
         state.over.insert(session);
         state.owner.end(session);
         state.locks.end(session);
-        state.drives.values_mut().for_each(|drive| drop(drive.closed.insert(session)));
+        for drive in state.drives.values_mut() {
+            drive.closed.insert(session);
+        }
     }
 
     pub(super) fn open_session(&self, read_only: bool) -> SessionOpened {
