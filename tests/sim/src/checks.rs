@@ -153,8 +153,10 @@ impl World {
 
     /// A call that changes something was answered, by whoever owns the log now.
     pub(crate) fn answers(&self, call: &Meta, answer: &Result<MetaReply, MetaError>) {
-        // These say that it will not be done, or that it was, without saying how.
-        if let Err(MetaError::SessionEnded | MetaError::SlotOutOfStep | MetaError::NoSpace) = answer {
+        // These say that it will not be done, or not yet, or that it was, without saying how.
+        let open =
+            [MetaError::SessionEnded, MetaError::SlotOutOfStep, MetaError::NoSpace, MetaError::NotAttached];
+        if answer.as_ref().is_err_and(|refusal| open.contains(refusal)) {
             return;
         }
         let sealed = digest(format!("{answer:?}").as_bytes());

@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -74,7 +74,6 @@ pub(crate) struct Raw {
     /// The last sequence of each slot.
     slots: BTreeMap<usize, u64>,
     dice: Dice,
-    renewed: Instant,
 }
 
 impl Raw {
@@ -90,10 +89,11 @@ impl Raw {
         let registers = Arc::clone(registers);
         let place = Arc::new(Mutex::new(session.place.term));
         let life = frontend.endpoint.life.clone();
-        let heeds = heed(frontend.clone(), session.filesystem, session.session, Arc::clone(&place));
-        tokio::spawn(async move { life.run(heeds).await });
-        let renewed = Instant::now();
-        Some(Self { frontend, session, place, registers, slots: BTreeMap::new(), dice, renewed })
+        let (filesystem, id) = (session.filesystem, session.session);
+        let heeds = heed(frontend.clone(), filesystem, id, Arc::downgrade(&place));
+        let keeps = keep(frontend.clone(), filesystem, id, Arc::downgrade(&place));
+        tokio::spawn(async move { life.run(async { tokio::join!(heeds, keeps) }).await });
+        Some(Self { frontend, session, place, registers, slots: BTreeMap::new(), dice })
     }
 
     /// The session.
@@ -117,21 +117,6 @@ impl Raw {
             op,
             term: *self.place.lock().unwrap_or_else(PoisonError::into_inner),
         }
-    }
-
-    /// Keeps the session alive; false: it has ended.
-    async fn renew(&mut self) -> bool {
-        if self.renewed.elapsed() < Duration::from_secs(2) {
-            return true;
-        }
-        let sent = Instant::now();
-        let call = RenewSession { filesystem: self.session.filesystem, session: self.session.session };
-        match self.frontend.renew(call, ATTEMPT).await {
-            Ok(_) => self.renewed = sent,
-            Err(Failure::Refused(_)) => return false,
-            Err(_) => {}
-        }
-        true
     }
 
     /// Reads one register and checks the answer; false: the session has ended.
@@ -182,7 +167,7 @@ impl Raw {
     pub(crate) async fn read_on(&mut self, stop: impl Fn() -> bool) {
         while !stop() && !self.world().trace.is_violated() {
             let register = self.dice.index(REGISTERS);
-            if !self.renew().await || !self.read(register, false).await {
+            if !self.read(register, false).await {
                 return;
             }
             let pause = self.dice.between(Duration::from_millis(20), Duration::from_millis(400));
@@ -192,9 +177,6 @@ impl Raw {
 
     /// Changes some registers at once; false: the session has ended.
     pub(crate) async fn write(&mut self) -> bool {
-        if !self.renew().await {
-            return false;
-        }
         let mut calls = JoinSet::new();
         for register in 0..REGISTERS {
             if !self.dice.per_mille(400) {
@@ -281,15 +263,16 @@ impl Raw {
 }
 
 /// Forgets what is recalled, which was never remembered, and takes a place whenever that is asked for.
-async fn heed(frontend: Frontend, filesystem: FilesystemId, session: SessionId, place: Arc<Mutex<Term>>) {
+async fn heed(frontend: Frontend, filesystem: FilesystemId, session: SessionId, place: Weak<Mutex<Term>>) {
     let mut after = 0;
-    while !frontend.world.trace.is_violated() {
-        let term = *place.lock().unwrap_or_else(PoisonError::into_inner);
+    while let Some(term) = term(&place).filter(|_| !frontend.world.trace.is_violated()) {
         match frontend.recalls(WatchRecalls { filesystem, session, term, after }, ATTEMPT * 2).await {
             Ok(recalls) if recalls.attach => {
                 let Some(taken) = attach(&frontend, filesystem, session).await else { return };
                 after = 0;
-                *place.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+                if let Some(place) = place.upgrade() {
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+                }
             }
             Ok(recalls) => {
                 let acks: Vec<_> =
@@ -304,6 +287,22 @@ async fn heed(frontend: Frontend, filesystem: FilesystemId, session: SessionId, 
             Err(Failure::Refused(_)) => return,
             Err(_) => sleep(Duration::from_millis(100)).await,
         }
+    }
+}
+
+/// The term of a session that is still used.
+fn term(place: &Weak<Mutex<Term>>) -> Option<Term> {
+    place.upgrade().map(|place| *place.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Keeps a session alive for as long as it is used.
+async fn keep(frontend: Frontend, filesystem: FilesystemId, session: SessionId, place: Weak<Mutex<Term>>) {
+    while term(&place).is_some() && !frontend.world.trace.is_violated() {
+        if let Err(Failure::Refused(_)) = frontend.renew(RenewSession { filesystem, session }, ATTEMPT).await
+        {
+            return;
+        }
+        sleep(Duration::from_secs(2)).await;
     }
 }
 
