@@ -20,6 +20,7 @@ mod metadata;
 mod model;
 mod names;
 mod network;
+mod pages;
 mod placement;
 mod privileges;
 mod ranges;
