@@ -165,7 +165,7 @@ fn a_mount_that_nobody_serves_goes() {
     let session = Session::mount(folder.path(), &options(true), &terms).expect("root may mount");
     let line = is_mounted().expect("it is there");
     assert!(
-        line.starts_with("weft-test ") && line.contains(" fuse.weft-test ro,nosuid,nodev,noatime,"),
+        line.starts_with("weft-test ") && line.contains(" fuse.weft-test ro,nosuid,nodev,relatime,"),
         "{line}"
     );
     drop(session);

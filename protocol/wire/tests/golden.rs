@@ -272,7 +272,7 @@ fn golden_coherence() {
     let recalls = (4..).zip(what).map(|(number, what)| Recall { number, inode: Inode::new(9), what });
     golden(
         &Recalls { recalls: recalls.collect(), attach: true },
-        "8285830409820081416e830509820180830609820280830709820380830809820480f5",
+        "8286830409820081416e830509820180830609820280830709820380830809820480830909820580f5",
     );
     golden(
         &AckRecalls { filesystem, session, term, acks: vec![Ack { number: 4, open: true }] },
