@@ -233,7 +233,9 @@ mod tests {
         let large = folder.path().join("large");
         make_large_directory(&large, 50).expect("made");
         let mut worker = Worker::begin(&mounts, "worker", &large, 1).expect("begins");
-        for (name, job) in JOBS {
+        // A disk's own filesystem may demand offsets that are aligned, and have no room for attributes of this size.
+        let anywhere = |name: &str| !["direct reads", "attributes"].contains(&name);
+        for (name, job) in JOBS.iter().filter(|(name, _)| anywhere(name)) {
             for _ in 0..2 {
                 job(&mut worker).unwrap_or_else(|error| panic!("{name}: {error}"));
             }
