@@ -42,6 +42,8 @@ pub enum Workload {
     Rename(Threads),
     /// Removed.
     Unlink(Threads),
+    /// A file locked and unlocked that nobody else wants.
+    Lock(Depth),
     /// 4 KiB over what is there, at random, fsync at the end.
     RandWrite(Depth),
     /// The same with fdatasync after each.
@@ -90,7 +92,7 @@ impl Threads {
 impl Workload {
     /// All of them, in the order in which they are measured. What fragments a file or leaves much to be cleaned comes
     /// last, so that it does not weigh on the others.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::SeqWrite,
         Self::SeqRead,
         Self::RandRead(Depth::One),
@@ -107,6 +109,8 @@ impl Workload {
         Self::Rename(Threads::Four),
         Self::Unlink(Threads::One),
         Self::Unlink(Threads::Four),
+        Self::Lock(Depth::One),
+        Self::Lock(Depth::Sixteen),
         Self::RandWrite(Depth::One),
         Self::RandWrite(Depth::Sixteen),
         Self::SyncWrite(Depth::One),
@@ -133,7 +137,9 @@ impl Workload {
     pub const fn width(self) -> usize {
         match self {
             Self::SeqWrite | Self::SeqRead => 1,
-            Self::RandRead(depth) | Self::RandWrite(depth) | Self::SyncWrite(depth) => depth.get(),
+            Self::RandRead(depth) | Self::RandWrite(depth) | Self::SyncWrite(depth) | Self::Lock(depth) => {
+                depth.get()
+            }
             _ => match self.threads() {
                 Some(threads) => threads.get(),
                 None => 1,
@@ -172,6 +178,7 @@ impl Workload {
             Self::RandRead(_) => "random read of 4 KiB, no block twice",
             Self::RandWrite(_) => "random write of 4 KiB over what is there, fsync at the end included",
             Self::SyncWrite(_) => "random write of 4 KiB, fdatasync after each",
+            Self::Lock(_) => "lock and unlock by flock, shared",
             Self::Create(_) => "create, write 4 KiB, close",
             Self::Stat(_) => "stat by name, in the order of creation",
             Self::OpenRead(_) => "open, read 4 KiB, close",
@@ -190,6 +197,7 @@ impl fmt::Display for Workload {
             Self::RandRead(depth) => ("rand-read-d", depth.get()),
             Self::RandWrite(depth) => ("rand-write-d", depth.get()),
             Self::SyncWrite(depth) => ("sync-write-d", depth.get()),
+            Self::Lock(depth) => ("lock-d", depth.get()),
             Self::Create(threads) => ("create-t", threads.get()),
             Self::Stat(threads) => ("stat-t", threads.get()),
             Self::OpenRead(threads) => ("open-read-t", threads.get()),

@@ -1,6 +1,7 @@
 //! The workloads, each in two parts: what must be there, and what is measured.
 
 mod create;
+mod lock;
 mod open_read;
 mod rand_read;
 mod rand_write;
@@ -40,6 +41,7 @@ pub(crate) fn work(workload: Workload) -> Box<dyn Work> {
         Workload::RandRead(depth) => Box::new(rand_read::RandRead(depth)),
         Workload::RandWrite(depth) => Box::new(rand_write::RandWrite { depth, sync_each: false }),
         Workload::SyncWrite(depth) => Box::new(rand_write::RandWrite { depth, sync_each: true }),
+        Workload::Lock(depth) => Box::new(lock::Lock(depth)),
         Workload::Create(threads) => Box::new(create::Create(threads)),
         Workload::Stat(threads) => Box::new(stat::Stat(threads)),
         Workload::OpenRead(threads) => Box::new(open_read::OpenRead(threads)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use weft_e2e::{Cluster, run, wait_until};
 
-const WORKLOADS: [&str; 20] = [
+const WORKLOADS: [&str; 22] = [
     "seq-write",
     "seq-read",
     "rand-read-d1",
@@ -24,6 +24,8 @@ const WORKLOADS: [&str; 20] = [
     "rename-t4",
     "unlink-t1",
     "unlink-t4",
+    "lock-d1",
+    "lock-d16",
     "rand-write-d1",
     "rand-write-d16",
     "sync-write-d1",

@@ -120,7 +120,7 @@ fn of_cluster(known: &Known, workload: Workload) -> Vec<(&'static str, f64)> {
         Workload::SyncWrite(_) | Workload::Create(_) | Workload::Rename(_) | Workload::Unlink(_) => {
             vec![calls, flush]
         }
-        Workload::Stat(_) => vec![calls],
+        Workload::Stat(_) | Workload::Lock(_) => vec![calls],
         Workload::OpenRead(_) => vec![calls, ("device read", device.reads[at])],
         // One answer holds as many names as one likes.
         Workload::ReadDir(_) => Vec::new(),
