@@ -29,8 +29,10 @@ impl Leases {
                     }
                 }
             }
-            (MetaOp::MakeNode(_) | MetaOp::MakeUnnamed(_), MetaReply::Opened(opened)) if stamp.leased => {
-                self.makes(session, opened.attributes.inode);
+            (MetaOp::MakeNode(_) | MetaOp::MakeUnnamed(_), MetaReply::Opened(opened)) => {
+                let inode = opened.attributes.inode;
+                // It has it open in any case, whether or not it may remember it.
+                if stamp.leased { self.makes(session, inode) } else { self.opens(session, inode) }
             }
             (MetaOp::MakeNode(_), MetaReply::Attributes(made)) if stamp.leased => {
                 self.tells(session, made.inode);

@@ -38,6 +38,13 @@ impl Attached {
         self.inodes.contains_key(&inode)
     }
 
+    /// Whether it was asked to forget all of an inode.
+    pub(crate) fn gives_up(&self, inode: Inode) -> bool {
+        let numbers = self.inodes.get(&inode).into_iter().flatten();
+        let mut pending = numbers.filter_map(|number| self.pending.get(number));
+        pending.any(|pending| matches!(pending.what, What::All | What::Gone))
+    }
+
     /// The recall that waits the longest to be acknowledged.
     pub(crate) fn oldest(&self) -> Option<&Pending> {
         self.pending.values().next()

@@ -140,8 +140,9 @@ impl Leases {
         if self.alone == Some(session) || needs.is_empty() {
             return Ok(Verdict::Go { stamp: Stamp { term, recalled, leased: true }, users: Vec::new() });
         }
-        let asked = self.ask_others(session, needs, waited, now);
+        // Until all have attached nothing is executed, so nothing that is recalled could be committed.
         let unattached = self.sessions.values().any(|attached| attached.term.is_none());
+        let asked = !unattached && self.ask_others(session, needs, waited, now);
         if !unattached && !asked && !needs.iter().any(|need| self.must_queue(session, need, waited)) {
             let leased = self.grant(session, needs, waited);
             let users = waited.and_then(|id| self.waiting.get(id)).map(|waiter| waiter.users());
@@ -150,7 +151,7 @@ impl Leases {
         }
         let id = waited.unwrap_or_else(|| self.waiting.join(session));
         needs.iter().for_each(|need| self.waiting.want(id, need.inode()));
-        if waited.is_none() {
+        if waited.is_none() && !unattached {
             // What stands in the way is recalled for it.
             self.ask_others(session, needs, Some(id), now);
         }
@@ -171,6 +172,9 @@ impl Leases {
             let others: Vec<_> = self.held.others(need.inode(), session).collect();
             for (other, mode) in others {
                 let Some(what) = need.conflict(mode) else { continue };
+                if self.stand_in_each_others_way(session, other, need) {
+                    continue;
+                }
                 let key = (other, need.clone());
                 let asked = waited.and_then(|id| self.waiting.get(id)).map(|waiter| waiter.asked(&key));
                 match asked {
@@ -191,6 +195,17 @@ impl Leases {
             }
         }
         in_the_way
+    }
+
+    /// Two sessions give up all of a file, and each has to commit something of it before: one goes first, or both would wait for
+    /// ever. What the other one still answers from memory was asked for at the same time.
+    pub(crate) fn stand_in_each_others_way(&self, session: SessionId, other: SessionId, need: &Need) -> bool {
+        let inode = need.inode();
+        let gives_up = |session| self.sessions.get(&session).is_some_and(|attached| attached.gives_up(inode));
+        matches!(need, Need::Data(_))
+            && gives_up(session)
+            && gives_up(other)
+            && self.waiting.changes_data(other, inode)
     }
 
     /// Whether an operation waits behind others that need the same inode.

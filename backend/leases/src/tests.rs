@@ -147,7 +147,10 @@ impl World {
                     Need::Read(_) => *part == Part::Writing,
                     Need::Name(_, name) => *part == Part::Name(name.clone()) || *part == Part::Attributes,
                     Need::Attributes(_) => *part == Part::Attributes || *part == Part::Writing,
-                    Need::Data(_) | Need::Write(_) | Need::Gone(_) => true,
+                    Need::Data(_) => {
+                        !self.table.stand_in_each_others_way(session(client), session(other), need)
+                    }
+                    Need::Write(_) | Need::Gone(_) => true,
                     Need::Writers(_) => false,
                 };
                 // A directory's other names stay, also of one that is written to: there is no such thing.
@@ -311,6 +314,26 @@ fn who_is_alone_is_not_counted_and_attaches_when_another_comes() {
     table.end(session(0));
     assert!(table.recalls(session(1), second.term, 0).expect("is open").attach, "it is alone now");
     assert!(table.attach(session(1), &[], now).expect("is open").alone);
+}
+
+#[test]
+fn of_two_that_must_commit_before_they_forget_one_goes_first() {
+    let mut world = World::new();
+    let inode = Inode::new(2);
+    world.settle();
+    let mut ask = |client: usize, need: Need| {
+        let term = world.clients[client].term.expect("has attached");
+        world.table.admit(session(client), term, &[need], None, world.now).expect("is attached")
+    };
+    for client in [0, 1] {
+        assert!(matches!(ask(client, Need::Read(inode)), Verdict::Go { .. }));
+    }
+    // Each is asked to forget the file for the other, and has something to commit before.
+    for client in [0, 1] {
+        assert!(matches!(ask(client, Need::Write(inode)), Verdict::Wait(_)));
+    }
+    assert!(matches!(ask(0, Need::Data(inode)), Verdict::Wait(_)));
+    assert!(matches!(ask(1, Need::Data(inode)), Verdict::Go { .. }));
 }
 
 #[test]

@@ -103,6 +103,13 @@ impl Waiting {
         earlier.filter_map(|id| self.waiters.get(id)).any(|waiter| waiter.session != session)
     }
 
+    /// Whether a change of an inode's data by a session waits for others to forget it.
+    pub(crate) fn changes_data(&self, session: SessionId, inode: Inode) -> bool {
+        let waiters = self.wanted.get(&inode).into_iter().flatten().filter_map(|id| self.waiters.get(id));
+        let asks = |waiter: &Waiter| waiter.asked.keys().any(|(_, need)| *need == Need::Data(inode));
+        waiters.filter(|waiter| waiter.session == session).any(asks)
+    }
+
     /// A recall of a session was done.
     pub(crate) fn done(&mut self, session: SessionId, number: u64, open: bool) {
         let Some((id, need)) = self.recalls.remove(&(session, number)) else { return };

@@ -6,6 +6,7 @@ mod following;
 mod recalls;
 
 use core::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::time::{sleep, timeout};
@@ -25,6 +26,12 @@ pub(crate) use recalls::watch;
 /// How long a read waits for the kernel to have dropped its pages, before it is held to be what the kernel waits for.
 const DROPPED_SOON: Duration = Duration::from_millis(5);
 
+/// The same after some rounds of which each was too short.
+const DROPPED_LATEST: Duration = Duration::from_secs(1);
+
+/// How long a write that the kernel waits for while it drops pages asks for the right to be held back.
+const GIVEN_SOON: Duration = Duration::from_millis(100);
+
 /// Between two questions about what is being recalled: answers do not hold until that is done.
 pub(crate) const RECALLED_PAUSE: Duration = Duration::from_millis(1);
 
@@ -38,6 +45,22 @@ pub trait KernelCache: Send + Sync {
     fn forget_attributes(&self, inode: Inode);
     /// Drops the pages and the attributes of a file; those that were written through a mapping are written first.
     fn forget_data(&self, inode: Inode);
+}
+
+/// A file is being made.
+pub(crate) struct Creating<'a>(&'a AtomicU32);
+
+impl<'a> Creating<'a> {
+    pub(crate) fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The kernel in front of this filesystem, once there is one.
@@ -86,7 +109,8 @@ impl Core {
         match state.writing {
             _ if state.recall.is_blocked() => false,
             Writing::Held(_) | Writing::Kept => true,
-            Writing::Not => self.session.is_alone(),
+            // Where it ends may have been forgotten for others that are gone by now.
+            Writing::Not => self.session.is_alone() && state.is_known(),
         }
     }
 
@@ -99,13 +123,19 @@ impl Core {
         loop {
             let goes_on = |recall: Recall| recall.is_none() || (pages && recall.is_dropping());
             self.recalled(file, goes_on, OPERATION_MAX).await?;
-            {
+            let dropping = {
                 let state = file.lock();
-                if self.may_write(&state) || !state.recall.is_none() {
+                if self.may_write(&state) {
                     return Ok(());
                 }
-            }
+                !state.recall.is_none()
+            };
             let asked = self.session.meta(Caller::default(), MetaOp::Write { inode: file.inode });
+            if dropping {
+                // Whoever got the right counts as its holder until it has forgotten the file, which waits for this write. The
+                // other one's kernel may wait for such a write as well: then neither gets it, and both are taken.
+                return timeout(GIVEN_SOON, asked).await.map_or(Ok(()), |given| given.map(drop));
+            }
             let done = timeout(OPERATION_MAX, asked).await.map_err(|_| FsError::TimedOut)??;
             let MetaReply::Opened(opened) = done.reply else { return Err(FsError::Protocol) };
             self.names.set_attributes(done.stamp, &opened.attributes);
@@ -145,7 +175,15 @@ impl Core {
                 Recall::None => return Ok(()),
                 Recall::Blocked => self.unblocked(file).await?,
                 Recall::Dropping { .. } => {
-                    let dropped = self.recalled(file, |recall| !recall.is_dropping(), DROPPED_SOON).await;
+                    let (drops, patience) = {
+                        let state = file.lock();
+                        (state.drops, state.patience)
+                    };
+                    if arrived != drops {
+                        // The kernel waits for it, and drops its page afterwards.
+                        return Ok(());
+                    }
+                    let dropped = self.recalled(file, |recall| !recall.is_dropping(), patience).await;
                     if dropped == Err(FsError::TimedOut) {
                         let mut state = file.lock();
                         if state.recall.is_dropping() {

@@ -2,6 +2,7 @@
 
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -122,6 +123,8 @@ pub(crate) struct FileState {
     pub(crate) uses_awaited: u32,
     /// How often the kernel was told to drop its pages.
     pub(crate) drops: u64,
+    /// How long a request that comes while it does waits before it is let go on.
+    pub(crate) patience: Duration,
     /// Open handles.
     pub(crate) handles: u32,
     /// Those of them that may write.
@@ -130,9 +133,10 @@ pub(crate) struct FileState {
 }
 
 impl FileState {
-    /// The kernel is told to drop its pages, from now on.
-    pub(crate) const fn drops(&mut self) {
+    /// The kernel is told to drop its pages, from now on; requests that come meanwhile wait for so long.
+    pub(crate) const fn drops(&mut self, patience: Duration) {
         self.drops += 1;
+        self.patience = patience;
         self.recall = Recall::Dropping { refilled: false };
     }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::future::Future;
 use core::time::Duration;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -86,6 +86,8 @@ pub struct Core {
     pub(crate) references: Arc<References>,
     pub(crate) locks: Arc<Locks>,
     pub(crate) kernel: Kernel,
+    /// Files that are being made, to be written: the owner may ask who writes to one before its answer is heard.
+    pub(crate) creating: AtomicU32,
     pub(crate) memory: Memory,
     pub(crate) counters: Arc<Counters>,
     pub(crate) labels: Labels,
@@ -147,6 +149,7 @@ impl Core {
             references: Arc::default(),
             locks: Arc::default(),
             kernel: Kernel::default(),
+            creating: AtomicU32::new(0),
             memory,
             counters,
             labels,

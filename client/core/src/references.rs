@@ -1,6 +1,6 @@
 //! Who still knows an inode: a kernel's references, and unlinked files that wait for the last of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_types::Inode;
@@ -12,7 +12,8 @@ pub(crate) struct References(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     counts: HashMap<Inode, u64>,
-    orphans: BTreeSet<Inode>,
+    /// Whether it is certain that its last name went: one that was only about to go may be there still.
+    orphans: BTreeMap<Inode, bool>,
 }
 
 /// A reference that goes to whoever waits for an answer: given back when nobody does any more.
@@ -69,17 +70,23 @@ impl References {
 
     /// An inode lost its last name.
     pub(crate) fn orphaned(&self, inode: Inode) {
-        self.lock().orphans.insert(inode);
+        self.lock().orphans.insert(inode, true);
+    }
+
+    /// Another mount is about to take an inode's last name.
+    pub(crate) fn may_be_orphaned(&self, inode: Inode) {
+        self.lock().orphans.entry(inode).or_insert(false);
     }
 
     /// Whether an inode lost its last name, and this session keeps it.
     pub(crate) fn is_orphan(&self, inode: Inode) -> bool {
-        self.lock().orphans.contains(&inode)
+        self.lock().orphans.contains_key(&inode)
     }
 
     /// The session is over, and what it kept is collected: inodes that had lost their last name.
     pub(crate) fn take_orphans(&self) -> BTreeSet<Inode> {
-        core::mem::take(&mut self.lock().orphans)
+        let orphans = core::mem::take(&mut self.lock().orphans);
+        orphans.into_iter().filter_map(|(inode, certain)| certain.then_some(inode)).collect()
     }
 
     /// An inode that never had a name has got its first.
@@ -87,17 +94,17 @@ impl References {
         self.lock().orphans.remove(&inode);
     }
 
-    /// Unlinked and without references.
+    /// Unlinked for certain, and without references.
     pub(crate) fn is_abandoned(&self, inode: Inode) -> bool {
         let table = self.lock();
-        table.orphans.contains(&inode) && !table.counts.contains_key(&inode)
+        table.orphans.get(&inode) == Some(&true) && !table.counts.contains_key(&inode)
     }
 
     /// Takes at most `most` inodes that are unlinked, without references, and not `in_use`.
     pub(crate) fn take_abandoned(&self, most: usize, in_use: impl Fn(Inode) -> bool) -> Vec<Inode> {
         let mut table = self.lock();
         let free = |inode: &&Inode| !table.counts.contains_key(*inode) && !in_use(**inode);
-        let taken: Vec<_> = table.orphans.iter().filter(free).take(most).copied().collect();
+        let taken: Vec<_> = table.orphans.keys().filter(free).take(most).copied().collect();
         for inode in &taken {
             table.orphans.remove(inode);
         }
@@ -123,5 +130,17 @@ mod tests {
         assert!(references.take_abandoned(9, |_| true).is_empty());
         assert_eq!(references.take_abandoned(9, |_| false), [inode]);
         assert!(references.take_abandoned(9, |_| false).is_empty());
+    }
+
+    #[test]
+    fn what_may_have_its_name_still_is_not_given_up_but_asked_for() {
+        let references = References::default();
+        let (inode, gone) = (Inode::new(7), Inode::new(8));
+        references.may_be_orphaned(inode);
+        references.orphaned(gone);
+        references.may_be_orphaned(gone);
+        assert!(!references.is_abandoned(inode) && references.is_abandoned(gone));
+        assert_eq!(references.take_abandoned(1, |_| false), [inode], "its owner knows");
+        assert_eq!(references.take_orphans(), BTreeSet::from([gone]));
     }
 }

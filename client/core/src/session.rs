@@ -7,6 +7,7 @@ mod asking;
 mod slots;
 
 use core::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -86,6 +87,8 @@ impl Present {
 /// The sessions of a mount, one at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// It is closed, or about to be.
+    closing: AtomicBool,
     backend: Arc<dyn Backend>,
     filesystem: FilesystemId,
     read_only: bool,
@@ -108,6 +111,7 @@ impl Session {
         let (place, follows) = (opened.place, false);
         let present = Present { opened: Opened::new(opened), standing, lease, place, follows };
         Self {
+            closing: AtomicBool::new(false),
             backend,
             filesystem: opened.filesystem,
             read_only,
@@ -293,7 +297,12 @@ impl Session {
     pub(crate) async fn lost(&self) -> bool {
         let lost = |present: &Present| !matches!(present.standing, Standing::Leased { .. });
         let _ = self.present.subscribe().wait_for(lost).await;
-        !self.has_ended()
+        self.goes_on()
+    }
+
+    /// Whether another session is opened when this one is over.
+    pub(crate) fn goes_on(&self) -> bool {
+        !self.has_ended() && !self.closing.load(Ordering::Relaxed)
     }
 
     /// Waits until a lease holds: its renewal may be on its way, or another session.
@@ -367,6 +376,8 @@ impl Session {
 
     /// Ends the session for good, at the owner too when it can be reached.
     pub(crate) async fn close(&self) {
+        // Whoever waits for recalls may hear first that it is closed: that is no reason to open another one.
+        self.closing.store(true, Ordering::Relaxed);
         let session = self.id();
         if !self.is_over(session) {
             let call = CloseSession { filesystem: self.filesystem, session };

@@ -279,7 +279,7 @@ fn golden_coherence() {
         "8450f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5f5505e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e820506818204f5",
     );
     golden(&MetaOp::Write { inode: Inode::new(9) }, "8218198109");
-    golden(&MetaOp::OpenWriting { inode: Inode::new(9) }, "82181a818109");
+    golden(&MetaOp::OpenWriting { inode: Inode::new(9) }, "82181a8109");
     golden(&MetaReply::Writers { others: true }, "820f81f5");
     golden(&MetaReply::Absent, "820e80");
     golden(&MetaError::NotAttached, "181e");

@@ -51,7 +51,10 @@ impl Core {
     /// to write more asks for that. `follows`: what another session held is not this one's.
     fn holds(&self, files: &[Pinned], follows: bool) -> Vec<Hold> {
         let mut holds = Vec::new();
-        for file in files {
+        // What is not committed comes first: there may be more than can be told.
+        let dirty = |file: &&Pinned| !file.lock().dirty.is_clean();
+        let (first, then): (Vec<_>, Vec<_>) = files.iter().partition(dirty);
+        for file in first.into_iter().chain(then) {
             let mut state = file.lock();
             if follows || state.unjudged.is_some() {
                 state.lose_session();

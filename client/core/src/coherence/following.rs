@@ -84,7 +84,7 @@ impl Core {
             replaces: Some(self.session.id()),
         };
         let mut pause = PAUSE_MIN;
-        while !self.session.has_ended() {
+        while self.session.goes_on() {
             let asked = Instant::now();
             match self.backend.open(call.clone(), ATTEMPT).await {
                 Ok(opened) if opened.filesystem != self.session.filesystem() => {
@@ -94,7 +94,7 @@ impl Core {
                 }
                 Ok(opened) => {
                     self.grants.follow(opened.grant.clone());
-                    if !self.session.follow(&opened, asked) {
+                    if !self.session.goes_on() || !self.session.follow(&opened, asked) {
                         self.session.close_other(opened.session).await;
                     }
                     return;
@@ -158,7 +158,9 @@ impl Core {
                 sleep(PAUSE).await;
                 continue;
             };
-            if self.session.is_over(session) {
+            let stale = |stamp: &Stamp| stamp.term != self.session.place().term;
+            let is_stale = matches!(&found, Ok(Some((stamp, _))) if stale(stamp));
+            if self.session.is_over(session) || is_stale {
                 continue;
             }
             let fate = match &found {

@@ -1,12 +1,14 @@
 //! Recalls: what another session is about to change is forgotten here first.
 
 use core::time::Duration;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio::time::{sleep, timeout};
 use weft_types::{Inode, SessionId};
 use weft_wire::coherence::{Ack, AckRecalls, Recall as Recalled, Term, WatchRecalls, What};
 
+use super::{DROPPED_LATEST, DROPPED_SOON};
 use crate::Core;
 use crate::backend::Failure;
 use crate::file::Pinned;
@@ -42,6 +44,8 @@ pub(crate) async fn watch(core: Weak<Core>) {
             () = over => continue,
         };
         match answer {
+            // Numbers of an earlier term say nothing in this one.
+            Ok(_) if !core.session.is_under(term) => {}
             Ok(recalls) => {
                 if recalls.attach {
                     core.session.detach(term);
@@ -85,7 +89,9 @@ impl Core {
             What::All | What::Gone => self.forget_all(session, inode, number).await,
             What::Writers => {
                 let file = self.files.peek(inode);
-                let open = file.is_some_and(|file| file.lock().writers > 0);
+                // One that is being made may be this one.
+                let making = self.creating.load(Ordering::Relaxed) > 0;
+                let open = making || file.is_some_and(|file| file.lock().writers > 0);
                 return self.acknowledge(term, Ack { number, open }).await;
             }
         };
@@ -94,7 +100,7 @@ impl Core {
             state.handles > 0 || !state.dirty.is_clean()
         });
         if open && what == What::Gone {
-            self.references.orphaned(inode);
+            self.references.may_be_orphaned(inode);
         }
         self.acknowledge(term, Ack { number, open }).await;
         tracing::debug!(%inode, number, open, "forgotten");
@@ -152,13 +158,14 @@ impl Core {
             self.turn(session, file, Recall::Dropping { refilled: false }).await;
         }
         self.names.forget(inode);
+        let mut patience = DROPPED_SOON;
         loop {
             if let Some(file) = &file {
                 let mut state = file.lock();
                 if self.session.is_over(session) {
                     break;
                 }
-                state.drops();
+                state.drops(patience);
             }
             self.tell_kernel(move |kernel| kernel.forget_data(inode)).await;
             let Some(file) = &file else { break };
@@ -170,6 +177,8 @@ impl Core {
                 state.recall = Recall::Blocked;
                 break;
             }
+            // Each took longer than newcomers waited: these outwait the next ones.
+            patience = (patience * 2).min(DROPPED_LATEST);
         }
         let file = file?;
         let given_anew = {

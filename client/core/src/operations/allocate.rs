@@ -3,13 +3,14 @@
 use core::ops::Range;
 use std::sync::Arc;
 
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 use weft_types::FileOffset;
 use weft_wire::compute::MetaDone;
 use weft_wire::meta::{Allocate, AllocateMode, Attributes, Caller, Covered, MetaError, MetaOp, MetaReply};
 
 use crate::dirty::FILE_BYTES_MAX;
-use crate::file::Pinned;
+use crate::file::{Pinned, Resize};
 use crate::session::OPERATION_MAX;
 use crate::{Core, FsError, HandleId};
 
@@ -87,14 +88,14 @@ impl Core {
     /// Asks for a change of a range of a file's map; answers how many of its bytes it is done for. What is on its way of the
     /// file neither overtakes it nor is overtaken. `begun` is when the operation began.
     pub(super) async fn change_range(
-        &self,
+        self: &Arc<Self>,
         file: &Pinned,
         op: MetaOp,
         range: &Range<u64>,
         content: Content,
         begun: Instant,
     ) -> Result<u64, FsError> {
-        let order = file.order.lock().await;
+        let (order, quiet) = self.in_order(file, content).await?;
         // Its caller was told that it failed, and may have written there since: what was not begun does not happen behind
         // its back.
         if begun.elapsed() >= OPERATION_MAX {
@@ -121,8 +122,29 @@ impl Core {
         self.names.set_attributes(stamp, &attributes);
         drop(change);
         self.range_changed(file, &attributes, range.start..range.start + len, content);
-        drop(order);
+        drop((order, quiet));
         Ok(len)
+    }
+
+    /// Waits until no commit is under way. A copy waits for what another mount holds back of its source, which may wait for this
+    /// file in the same way: so nothing of it is dirty then, and nothing becomes so, and it can be given up meanwhile.
+    async fn in_order<'a>(
+        self: &Arc<Self>,
+        file: &'a Pinned,
+        content: Content,
+    ) -> Result<(MutexGuard<'a, ()>, Option<Resize>), FsError> {
+        loop {
+            let order = file.order.lock().await;
+            if content != Content::Other {
+                return Ok((order, None));
+            }
+            let quiet = Resize::begin(file);
+            if file.lock().dirty.is_clean() {
+                return Ok((order, Some(quiet)));
+            }
+            drop((quiet, order));
+            self.commit_all(file).await?;
+        }
     }
 
     /// A change of a range was answered: what is known here follows.

@@ -11,6 +11,7 @@ use weft_wire::meta::{
 };
 
 use super::attributes_of;
+use crate::coherence::Creating;
 use crate::file::Pinned;
 use crate::foresight::FORESEEN_ENTRIES;
 use crate::map::ExtentMap;
@@ -205,6 +206,7 @@ impl Core {
         let core = Arc::clone(self);
         let node = MakeNode { parent, name, node: NewNode::File, mode, umask };
         let made = async move { core.make(caller, node).await };
+        let _creating = Creating::begin(&self.creating);
         self.complete(made).await?.open(self, open)
     }
 

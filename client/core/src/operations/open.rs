@@ -64,12 +64,22 @@ impl Core {
     }
 
     /// Opens a file whose attributes are in memory. As [`open`](Self::open).
-    pub fn try_open(&self, inode: Inode, open: OpenMode) -> Option<Result<HandleId, FsError>> {
+    pub fn try_open(self: &Arc<Self>, inode: Inode, open: OpenMode) -> Option<Result<HandleId, FsError>> {
         if !self.session.is_alone() {
             return None;
         }
         match self.try_attributes(inode)? {
-            Ok(attributes) => Some(self.open_known(inode, attributes, open)),
+            Ok(attributes) => {
+                let opened = self.open_known(inode, attributes, open);
+                if !self.session.is_alone()
+                    && let Ok(handle) = opened
+                {
+                    // Others came meanwhile: the owner may not have been told that this file is open.
+                    self.release(handle);
+                    return None;
+                }
+                Some(opened)
+            }
             Err(error) => Some(Err(error)),
         }
     }

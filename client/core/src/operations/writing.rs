@@ -75,7 +75,7 @@ impl Core {
             self.memory.dirty.untake(len);
             return None;
         }
-        match self.store(&open, offset, data, Origin::Call) {
+        match self.store(&open, offset, data, Origin::Call, false) {
             Ok(Stored::Kept) => Some(Ok(len)),
             Ok(Stored::NotHeld) => {
                 self.memory.dirty.untake(len);
@@ -127,6 +127,9 @@ impl Core {
             self.kill_capabilities(open.file.inode).await?;
         }
         let used = Use::begin(&open.file);
+        // While the kernel drops pages it is answered also without the right to hold back what it writes, pages of a mapping at
+        // once: they have no other order.
+        let mut in_any_case = origin == Origin::Mapping;
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -139,10 +142,11 @@ impl Core {
                 made => made?,
             };
             self.resized(&open.file).await?;
-            match self.store(&open, at, chunk, origin) {
+            match self.store(&open, at, chunk, origin, in_any_case) {
                 Ok(Stored::NotHeld) => {
                     drop(taken);
                     self.hold_writing(&open.file, pages).await.map_err(of_handle)?;
+                    in_any_case = true;
                     continue;
                 }
                 stored => {
@@ -257,11 +261,10 @@ impl Core {
         offset: u64,
         data: &[u8],
         origin: Origin,
+        in_any_case: bool,
     ) -> Result<Stored, FsError> {
         let mut state = open.file.lock();
-        // A page that the kernel has to have written before it drops it, for this very recall, is taken: its bytes have no other
-        // order than that.
-        let for_recall = origin.holds_pages(open) && state.recall.is_dropping();
+        let for_recall = in_any_case && origin.holds_pages(open) && state.recall.is_dropping();
         if !self.may_write(&state) && !for_recall {
             return Ok(Stored::NotHeld);
         }
