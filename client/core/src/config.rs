@@ -14,9 +14,9 @@ pub struct CoreConfig {
     pub credentials: Credentials,
     /// The filesystem's name.
     pub filesystem: String,
-    /// Only read. Any number of such mounts may exist beside a writing one.
+    /// Only read.
     pub read_only: bool,
-    /// Who mounts, told to others who are refused. Its mount point is also what `status` shows.
+    /// Who mounts; its mount point is what `status` shows.
     pub holder: SessionHolder,
     /// The container this process runs as, as heartbeats name it; empty for a mount of its own.
     pub container: String,
